@@ -1,0 +1,1 @@
+"""The controller: registry, rollouts, broker session, HTTP API and the `wherry` command."""

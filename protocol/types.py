@@ -1,0 +1,63 @@
+"""The small types that messages are made of, and the base of all messages."""
+
+import re
+from typing import Annotated
+
+import msgspec
+
+_END = r"(?![\s\S])"
+"""End of text in Python's and in JSON Schema's regular expressions; `$` admits a newline."""
+
+DEVICE_PATTERN = "^[a-z0-9-]{1,63}" + _END
+NAME_PATTERN = "^[a-z0-9][a-z0-9._-]{0,62}" + _END
+DIGEST_PATTERN = "^[0-9a-f]{64}" + _END
+
+DeviceId = Annotated[str, msgspec.Meta(pattern=DEVICE_PATTERN, description="Lower case letters, digits, hyphens.")]
+Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, description="Of a model, variant, slot or fleet.")]
+Digest = Annotated[str, msgspec.Meta(pattern=DIGEST_PATTERN, description="SHA-256, 64 hexadecimal digits.")]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Reason = Annotated[str, msgspec.Meta(max_length=500)]
+
+MAX_REASON_CHARS = 500
+
+
+def is_device_id(text: str) -> bool:
+    return re.match(DEVICE_PATTERN, text) is not None
+
+
+def is_name(text: str) -> bool:
+    return re.match(NAME_PATTERN, text) is not None
+
+
+def is_digest(text: str) -> bool:
+    return re.match(DIGEST_PATTERN, text) is not None
+
+
+def clip_reason(text: str) -> str:
+    """Shorten to what a message may carry, keeping the beginning, which names the cause."""
+    return text if len(text) <= MAX_REASON_CHARS else text[: MAX_REASON_CHARS - 1] + "…"
+
+
+class Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A part of a message: immutable, unknown fields ignored."""
+
+
+class Message(Struct, frozen=True, kw_only=True, tag_field="type"):
+    """A whole message; `type` names its kind, `v` its version."""
+
+    v: int = 1
+
+
+class VersionRef(Struct, frozen=True, kw_only=True):
+    """One variant of one version, as `digits:3 (int8)`."""
+
+    model: Name
+    version: Annotated[int, msgspec.Meta(ge=1)]
+    variant: Name
+    manifest: Digest
+    artifact: Digest
+
+    def __str__(self) -> str:
+        return f"{self.model}:{self.version}"
