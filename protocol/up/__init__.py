@@ -2,11 +2,11 @@
 
 from wherry.protocol.up.birth import Birth
 from wherry.protocol.up.event import Event
-from wherry.protocol.up.log import Log
+from wherry.protocol.up.log import Log, LogLine
 from wherry.protocol.up.reported import Reported
 from wherry.protocol.up.status import Status
 from wherry.protocol.up.telemetry import Telemetry
 
 UpMessage = Status | Birth | Reported | Event | Telemetry | Log
 
-__all__ = ["Birth", "Event", "Log", "Reported", "Status", "Telemetry", "UpMessage"]
+__all__ = ["Birth", "Event", "Log", "LogLine", "Reported", "Status", "Telemetry", "UpMessage"]

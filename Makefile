@@ -1,0 +1,72 @@
+# Two commands do everything on a fresh machine with Python 3.11: `make demo` and `make test`.
+# `make` alone lists what there is.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+LOCKED := $(VENV)/.locked
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup broker demo test check bench generated lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) broker ## install what is needed into .venv, and mosquitto where that is allowed
+
+$(LOCKED): requirements/all.lock
+	@"$(PYTHON)" -c 'import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else "make: Python 3.11 is needed (tflite-runtime has wheels up to it); found " + sys.version.split()[0] + ". Name one with PYTHON=/path/to/python3.11")'
+	@echo "Installing the locked requirements into $(VENV): about 3 GB, a minute or a few."
+	@rm -rf $(VENV)
+	@"$(PYTHON)" -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/all.lock
+	@touch $@
+
+$(READY): $(LOCKED) pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Debian starts an installed broker by itself where systemd runs; RUNLEVEL=1 says not to.
+broker:
+	@if command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto; then exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then \
+		echo "mosquitto is missing and there is no apt-get to install it with: the embedded broker serves instead."; exit 0; fi; \
+	if test "$$(id -u)" = 0; then as_root="env"; \
+	elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then as_root="sudo -n env"; \
+	else echo "mosquitto is missing and installing it needs root: the embedded broker serves instead (or: sudo apt-get install mosquitto)."; exit 0; fi; \
+	echo "Installing mosquitto."; \
+	$$as_root DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 sh -c \
+		'apt-get install -qq -y --no-install-recommends mosquitto >/dev/null 2>&1 || { apt-get update -qq >/dev/null && apt-get install -qq -y --no-install-recommends mosquitto >/dev/null 2>&1; }' \
+	|| echo "mosquitto could not be installed: the embedded broker serves instead."
+
+demo: setup ## the first voyage: train, convert, roll out, break, revert (KEEP=1 leaves it running)
+	@$(BIN)/python -m examples.voyage $(if $(KEEP),--keep)
+
+test: setup ## everything that this machine can prove
+	@$(MAKE) --no-print-directory static
+	@$(BIN)/python -m pytest
+
+check: $(READY) static ## the fast one: format, lint, types, import rule, unit tests
+	@$(BIN)/python -m pytest -q -m "not slow"
+
+.PHONY: static
+static: $(READY)
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+bench: setup ## print the benchmark's table
+	@$(BIN)/python benchmarks/voyage.py
+
+generated: $(READY) ## write again what is generated from the code
+	@$(BIN)/python -m wherry.protocol
+
+lock: ## pin every requirement again, by name, version and hash (needs uv)
+	@uv pip compile pyproject.toml --extra agent --extra tflite --extra controller --extra converters --group dev \
+		--universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --output-file requirements/all.lock
+
+clean: ## remove what was built and run here, the environment apart
+	@rm -rf .wherry build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
