@@ -62,6 +62,7 @@ bench: setup ## print the benchmark's table
 
 generated: $(READY) ## write again what is generated from the code
 	@$(BIN)/python -m wherry.protocol
+	@$(BIN)/python -m tests.packaging.licences
 
 lock: ## pin every requirement again, by name, version and hash (needs uv)
 	@uv pip compile pyproject.toml --extra agent --extra tflite --extra controller --extra converters --group dev \

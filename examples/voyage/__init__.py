@@ -1,0 +1,1 @@
+"""The first voyage: what `make demo` does, on real digits, with real processes and a real broker."""
