@@ -1,0 +1,48 @@
+"""What the controller refuses, split by who must act.
+
+ControllerError
+├── UserError           the caller must change the request; one line says what is wrong and what to do
+│   ├── NotFound        no such model, version, device, rollout or blob
+│   ├── Conflict        right in itself, but not in the present state
+│   └── Invalid         wrong in itself
+└── Unavailable         the machine must change: a port is taken, a directory unwritable, a broker missing
+    └── NewerSchema     the database was written by a newer Wherry
+"""
+
+
+class ControllerError(Exception):
+    """`str(error)` is one line for a person; `fix` says what to do, and may be empty."""
+
+    def __init__(self, message: str, fix: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
+
+    @property
+    def line(self) -> str:
+        """What is wrong and what to do, in one line."""
+        return f"{self.message}; {self.fix}" if self.fix else self.message
+
+
+class UserError(ControllerError):
+    """The caller must change the request."""
+
+
+class NotFound(UserError):
+    """What was named does not exist."""
+
+
+class Conflict(UserError):
+    """The present state does not allow it."""
+
+
+class Invalid(UserError):
+    """The request cannot be right in any state."""
+
+
+class Unavailable(ControllerError):
+    """Something that the controller needs from its machine is not there."""
+
+
+class NewerSchema(Unavailable):
+    """The database has migrations that this program does not know."""

@@ -1,0 +1,31 @@
+"""Who did what, when: written by the operation itself, in its transaction."""
+
+import msgspec
+from sqlalchemy.orm import Session
+
+from wherry.controller.store.database import Database
+from wherry.controller.store.tables import AuditRow
+from wherry.protocol.types import Struct
+
+ENGINE = "engine"
+"""The actor of what rollouts do by themselves."""
+
+
+class AuditView(Struct, frozen=True, kw_only=True, omit_defaults=False):
+    id: int
+    at_s: float
+    actor: str
+    action: str
+    subject: str
+    detail: dict[str, object]
+
+
+def record(session: Session, action: str, subject: str, *, now_s: float, actor: str, **detail: object) -> None:
+    """Add an audit row to the transaction of the change that it tells of."""
+    body = msgspec.json.encode(detail)
+    session.add(AuditRow(at_s=now_s, actor=actor, action=action, subject=subject, detail=body))
+
+
+def list_audit(db: Database, *, max_rows: int = 200) -> list[AuditView]:
+    """Newest first."""
+    raise NotImplementedError

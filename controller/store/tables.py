@@ -1,0 +1,209 @@
+"""The tables, as typed classes. `migrations/` makes them; a test proves that both agree.
+
+Rules upheld here:
+- A moment is `…_s`, seconds since 1970 on the controller's clock, unless the name says otherwise.
+- What came over the wire is kept as the message's own JSON, so that no field is lost; columns
+  repeat only what is searched or ordered by.
+- What may arrive twice has a unique key that the wire protocol guarantees.
+"""
+
+from sqlalchemy import ForeignKey, Index, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    """The metadata that migrations are checked against."""
+
+
+class MetaRow(Base):
+    """One value a key; `epoch` is the only one so far."""
+
+    __tablename__ = "meta"
+    key: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str]
+
+
+class ModelRow(Base):
+    __tablename__ = "models"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    created_s: Mapped[float]
+
+
+class BlobRow(Base):
+    """A blob that the artifact store holds. `hashes` is None where it is a single block."""
+
+    __tablename__ = "blobs"
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    size_bytes: Mapped[int]
+    hashes: Mapped[str | None]
+    created_s: Mapped[float]
+
+
+class VersionRow(Base):
+    """Immutable but for `notes`. `content_digest` is that of the manifest before it was numbered."""
+
+    __tablename__ = "versions"
+    __table_args__ = (UniqueConstraint("model", "content_digest"),)
+    model: Mapped[str] = mapped_column(ForeignKey("models.name"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    manifest: Mapped[bytes]
+    manifest_digest: Mapped[str] = mapped_column(ForeignKey("blobs.digest"))
+    content_digest: Mapped[str]
+    report: Mapped[bytes]
+    notes: Mapped[str]
+    created_s: Mapped[float]
+    created_by: Mapped[str]
+
+
+class DeviceRow(Base):
+    """`birth` and `reported` are the newest messages as JSON. `session` is the newest connection's."""
+
+    __tablename__ = "devices"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    first_seen_s: Mapped[float]
+    last_seen_s: Mapped[float]
+    presence: Mapped[str]
+    session: Mapped[int]
+    birth: Mapped[bytes | None]
+    reported: Mapped[bytes | None]
+    reported_epoch: Mapped[int]
+    reported_generation: Mapped[int]
+    removed_s: Mapped[float | None]
+
+
+class DesiredRow(Base):
+    """What one device is to be like. `slots` is JSON of the assignments, without the URL, which is not state."""
+
+    __tablename__ = "desired"
+    device: Mapped[str] = mapped_column(ForeignKey("devices.id"), primary_key=True)
+    epoch: Mapped[int]
+    generation: Mapped[int]
+    slots: Mapped[bytes]
+    changed_s: Mapped[float]
+    published_epoch: Mapped[int]
+    published_generation: Mapped[int]
+    published_s: Mapped[float | None]
+
+
+class RolloutRow(Base):
+    """`wave` is the number of the newest open wave, from 1. `ending` is where `reverting` leads.
+
+    `evidence` is JSON of the gates' results as last judged.
+    """
+
+    __tablename__ = "rollouts"
+    __table_args__ = (Index("rollouts_by_model", "model", "slot", "state"),)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    kind: Mapped[str]
+    model: Mapped[str]
+    version: Mapped[int]
+    slot: Mapped[str]
+    plan: Mapped[bytes]
+    state: Mapped[str]
+    reason: Mapped[str]
+    ending: Mapped[str]
+    wave: Mapped[int]
+    wave_count: Mapped[int]
+    wave_opened_s: Mapped[float]
+    ending_s: Mapped[float | None]
+    evidence: Mapped[bytes]
+    created_s: Mapped[float]
+    created_by: Mapped[str]
+    ended_s: Mapped[float | None]
+
+
+class RolloutDeviceRow(Base):
+    """One device of a rollout. `wave` 0 means set apart at planning: it cannot run any variant.
+
+    `sent` and `previous` are JSON of assignments; `previous` is what to give back, None where the
+    device had nothing.
+    """
+
+    __tablename__ = "rollout_devices"
+    rollout: Mapped[int] = mapped_column(ForeignKey("rollouts.id"), primary_key=True)
+    device: Mapped[str] = mapped_column(ForeignKey("devices.id"), primary_key=True, index=True)
+    wave: Mapped[int]
+    position: Mapped[int]
+    standing: Mapped[str]
+    reason: Mapped[str]
+    standing_s: Mapped[float]
+    sent: Mapped[bytes | None]
+    previous: Mapped[bytes | None]
+    sent_epoch: Mapped[int]
+    sent_generation: Mapped[int]
+    sent_s: Mapped[float | None]
+    restored_epoch: Mapped[int]
+    restored_generation: Mapped[int]
+    restored_s: Mapped[float | None]
+
+
+class EventRow(Base):
+    """`id` is the order of arrival. `at_s` is the device's clock; `body` the whole message."""
+
+    __tablename__ = "events"
+    __table_args__ = (UniqueConstraint("device", "boot_id", "seq"), Index("events_by_kind", "device", "kind"))
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    device: Mapped[str] = mapped_column(ForeignKey("devices.id"))
+    boot_id: Mapped[str]
+    seq: Mapped[int]
+    received_s: Mapped[float]
+    at_s: Mapped[float]
+    kind: Mapped[str]
+    body: Mapped[bytes]
+
+
+class TelemetryRow(Base):
+    """One window. `latency` is JSON of the sketch, `body` of the rest of the message."""
+
+    __tablename__ = "telemetry"
+    __table_args__ = (
+        UniqueConstraint("device", "boot_id", "slot", "window"),
+        Index("telemetry_by_version", "device", "slot", "model", "version", "received_s"),
+        Index("telemetry_by_age", "received_s"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    device: Mapped[str] = mapped_column(ForeignKey("devices.id"))
+    boot_id: Mapped[str]
+    slot: Mapped[str]
+    window: Mapped[int]
+    received_s: Mapped[float]
+    model: Mapped[str]
+    version: Mapped[int]
+    artifact: Mapped[str]
+    phase: Mapped[str]
+    inferences: Mapped[int]
+    errors: Mapped[int]
+    labelled: Mapped[int]
+    correct: Mapped[int]
+    latency: Mapped[bytes]
+    predictions: Mapped[bytes]
+    system: Mapped[bytes]
+
+
+class LogRow(Base):
+    """One line. `at_s` is the device's clock; `line` its place in the batch."""
+
+    __tablename__ = "logs"
+    __table_args__ = (UniqueConstraint("device", "boot_id", "batch", "line"),)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    device: Mapped[str] = mapped_column(ForeignKey("devices.id"))
+    boot_id: Mapped[str]
+    batch: Mapped[int]
+    line: Mapped[int]
+    received_s: Mapped[float]
+    at_s: Mapped[float]
+    level: Mapped[str]
+    event: Mapped[str]
+    fields: Mapped[bytes]
+
+
+class AuditRow(Base):
+    """Who changed what. `detail` is JSON."""
+
+    __tablename__ = "audit"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    at_s: Mapped[float]
+    actor: Mapped[str]
+    action: Mapped[str]
+    subject: Mapped[str]
+    detail: Mapped[bytes]
