@@ -1,0 +1,74 @@
+"""Verified blobs, immutable, named by their digest."""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from wherry.agent.adapters.store.durable import disk_errors, sync_directory, write_new
+from wherry.agent.errors import DamagedBlob
+from wherry.protocol.blob import sha256
+
+READ_ONLY = 0o444
+
+
+class Blobs:
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def path(self, digest: str) -> Path:
+        return self._directory / digest
+
+    def has(self, digest: str) -> bool:
+        return self.path(digest).exists()
+
+    def put(self, data: bytes) -> str:
+        """Keep a blob that is in memory; its digest. Raises StoreError."""
+        digest = sha256(data)
+        if not self.has(digest):
+            with disk_errors("keeping a blob"):
+                write_new(self.path(digest), data)
+                self.path(digest).chmod(READ_ONLY)
+        return digest
+
+    def adopt(self, part: Path, digest: str) -> None:
+        """Make a complete and verified part a blob. Raises StoreError."""
+        with disk_errors("keeping a blob"):
+            part.chmod(READ_ONLY)
+            handle = os.open(part, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            part.rename(self.path(digest))
+            sync_directory(self._directory)
+            sync_directory(part.parent)
+
+    def read(self, digest: str) -> bytes:
+        """The bytes, verified. Raises DamagedBlob, or StoreError where it is not there."""
+        with disk_errors(f"reading blob {digest[:12]}"):
+            data = self.path(digest).read_bytes()
+        if sha256(data) != digest:
+            raise DamagedBlob(digest)
+        return data
+
+    def verified_path(self, digest: str) -> Path:
+        """The path of a blob whose bytes were just read and found right. Raises as `read` does."""
+        with disk_errors(f"reading blob {digest[:12]}"), self.path(digest).open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != digest:
+            raise DamagedBlob(digest)
+        return self.path(digest)
+
+    def discard(self, digest: str) -> None:
+        with disk_errors("removing a blob"):
+            self.path(digest).unlink(missing_ok=True)
+
+    def sweep(self, keep: Iterable[str]) -> int:
+        """Remove every other blob and what was cut short; how many files went."""
+        kept = set(keep)
+        gone = [path for path in self._directory.iterdir() if path.name not in kept]
+        with disk_errors("collecting garbage"):
+            for path in gone:
+                path.unlink(missing_ok=True)
+        return len(gone)

@@ -1,0 +1,78 @@
+"""Blobs on their way, of their final size from the start, filled block by block in any order.
+
+There is no note of which blocks are there: on resuming, every block is compared with its hash. So
+a torn write costs that block and nothing can be believed that is not so.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from wherry.agent.adapters.store.durable import disk_errors
+from wherry.protocol.blob import BlobRef
+from wherry.protocol.limits import BLOCK_BYTES
+
+
+class Part:
+    """One file under `parts/`. All methods raise StoreError where the disk fails."""
+
+    def __init__(self, path: Path, ref: BlobRef) -> None:
+        self.path = path
+        self.ref = ref
+        with disk_errors("opening a download"):
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            os.ftruncate(self._handle, ref.size_bytes)
+
+    def verified(self, hashes: Sequence[str]) -> int:
+        """The bitmap of the blocks whose bytes have the hash that they should have."""
+        have = 0
+        for index, expected in enumerate(hashes):
+            if hashlib.sha256(self._read(index)).hexdigest() == expected:
+                have |= 1 << index
+        return have
+
+    def write(self, index: int, block: bytes) -> None:
+        assert len(block) == self.ref.block_size_bytes(index), "the block was verified"
+        with disk_errors("writing a download"):
+            os.pwrite(self._handle, block, index * BLOCK_BYTES)
+
+    def is_whole(self) -> bool:
+        """Whether all the bytes together have the blob's digest."""
+        digest = hashlib.sha256()
+        for index in range(self.ref.block_count):
+            digest.update(self._read(index))
+        return digest.hexdigest() == self.ref.digest
+
+    def close(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+    def _read(self, index: int) -> bytes:
+        with disk_errors("reading a download"):
+            return os.pread(self._handle, self.ref.block_size_bytes(index), index * BLOCK_BYTES)
+
+
+class Parts:
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def open(self, ref: BlobRef) -> Part:
+        return Part(self._directory / ref.digest, ref)
+
+    def held_bytes(self, digest: str) -> int:
+        """Disk that a part takes already (its holes do not count)."""
+        try:
+            return (self._directory / digest).stat().st_blocks * 512
+        except OSError:
+            return 0
+
+    def sweep(self, keep: Iterable[str] = ()) -> int:
+        """Remove every other part; how many went."""
+        kept = set(keep)
+        gone = [path for path in self._directory.iterdir() if path.name not in kept]
+        with disk_errors("sweeping downloads"):
+            for path in gone:
+                path.unlink(missing_ok=True)
+        return len(gone)

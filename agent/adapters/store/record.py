@@ -1,0 +1,95 @@
+"""The state record on disk: two copies of one record, each with a sequence number and a checksum.
+
+A copy is a header of 60 bytes and the record as MessagePack. All numbers are big-endian:
+
+    8  magic "WHERRY\\r\\n"    4  format    8  sequence    4  payload length
+    32 SHA-256 of the payload              4  CRC-32 of the 56 bytes before
+
+The header never changes, whatever the format, so that an older agent knows a newer record for what
+it is and does not take it for a damaged one.
+"""
+
+import hashlib
+import struct
+import zlib
+from pathlib import Path
+
+import msgspec
+
+from wherry.agent.adapters.store.durable import disk_errors, overwrite
+from wherry.agent.core.record import DeviceRecord
+from wherry.agent.errors import NewerFormat
+
+FORMAT = 1
+MAGIC = b"WHERRY\r\n"
+_HEADER = struct.Struct(">8sIQI32s")
+_CHECK = struct.Struct(">I")
+
+
+class Copy(msgspec.Struct, frozen=True):
+    """What one valid copy holds."""
+
+    format: int
+    sequence: int
+    payload: bytes
+
+
+class RecordFile:
+    """Loads the newest valid copy and writes over the other one."""
+
+    def __init__(self, directory: Path) -> None:
+        self._paths = (directory / "state.a", directory / "state.b")
+        self._sequence = 0
+        self._next = 0
+        self.damaged: tuple[str, ...] = ()
+
+    def load(self) -> DeviceRecord | None:
+        """The newest valid record; None where there is none. Raises NewerFormat.
+
+        `damaged` then names the copies that exist and are not valid.
+        """
+        copies = [self._read(path) for path in self._paths]
+        self.damaged = tuple(
+            path.name for path, copy in zip(self._paths, copies, strict=True) if copy is None and path.exists()
+        )
+        best = max((copy for copy in copies if copy is not None), key=lambda copy: copy.sequence, default=None)
+        if best is None:
+            return None
+        if best.format > FORMAT:
+            raise NewerFormat(self._paths[0].parent, best.format, FORMAT)
+        self._sequence = best.sequence
+        self._next = 1 - copies.index(best)
+        return msgspec.msgpack.decode(best.payload, type=DeviceRecord)
+
+    def save(self, record: DeviceRecord) -> None:
+        """Make `record` the newest; it is on disk when this returns. Raises StoreError."""
+        data = pack(self._sequence + 1, msgspec.msgpack.encode(record))
+        with disk_errors("saving the state record"):
+            overwrite(self._paths[self._next], data)
+        self._sequence += 1
+        self._next = 1 - self._next
+
+    def _read(self, path: Path) -> Copy | None:
+        try:
+            return unpack(path.read_bytes())
+        except OSError:
+            return None
+
+
+def pack(sequence: int, payload: bytes, record_format: int = FORMAT) -> bytes:
+    header = _HEADER.pack(MAGIC, record_format, sequence, len(payload), hashlib.sha256(payload).digest())
+    return header + _CHECK.pack(zlib.crc32(header)) + payload
+
+
+def unpack(data: bytes) -> Copy | None:
+    """The copy in `data`; None where a single bit of it is not as it was written."""
+    start = _HEADER.size + _CHECK.size
+    if len(data) < start:
+        return None
+    magic, record_format, sequence, length, digest = _HEADER.unpack_from(data)
+    payload = data[start:]
+    if magic != MAGIC or _CHECK.unpack_from(data, _HEADER.size)[0] != zlib.crc32(data[: _HEADER.size]):
+        return None
+    if len(payload) != length or hashlib.sha256(payload).digest() != digest:
+        return None
+    return Copy(record_format, sequence, payload)

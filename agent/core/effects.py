@@ -1,0 +1,143 @@
+"""What a transition changes in a slot's record, each change one small function by name.
+
+`phase` is the state that is left; outcomes name it. Every function leaves the state itself alone.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from wherry.agent.core.record import MAX_QUARANTINE, Attempt, SlotRecord, Wish
+from wherry.protocol.types import VersionRef, clip_reason
+from wherry.protocol.up.reported import Outcome, Phase, QuarantineEntry, Result
+
+Effect = Callable[[SlotRecord, Phase, str], SlotRecord]
+"""(slot, the phase that is left, the reason) -> slot."""
+
+
+def begin(slot: SlotRecord, _phase: Phase, _reason: str) -> SlotRecord:
+    """Attempt what is wished."""
+    return msgspec.structs.replace(slot, attempt=Attempt(wish=_wish(slot)))
+
+
+def renew(slot: SlotRecord, _phase: Phase, _reason: str) -> SlotRecord:
+    """The same assignment under a newer generation: go on, and answer the newer one."""
+    return msgspec.structs.replace(slot, attempt=msgspec.structs.replace(_attempt(slot), wish=_wish(slot)))
+
+
+def abandon(slot: SlotRecord, _phase: Phase, _reason: str) -> SlotRecord:
+    return msgspec.structs.replace(slot, attempt=None)
+
+
+def count_try(slot: SlotRecord, _phase: Phase, _reason: str) -> SlotRecord:
+    attempt = _attempt(slot)
+    return msgspec.structs.replace(slot, attempt=msgspec.structs.replace(attempt, tries=attempt.tries + 1))
+
+
+def acknowledge(slot: SlotRecord, _phase: Phase, _reason: str) -> SlotRecord:
+    """What is wished already serves."""
+    return _settle(slot, _wish(slot), "committed", "running", "")
+
+
+def refuse(slot: SlotRecord, _phase: Phase, reason: str) -> SlotRecord:
+    """What is wished is in quarantine."""
+    return _settle(slot, _wish(slot), "rejected", "preflight", reason)
+
+
+def reject(slot: SlotRecord, phase: Phase, reason: str) -> SlotRecord:
+    attempt = _attempt(slot)
+    return msgspec.structs.replace(_settle(slot, attempt.wish, "rejected", phase, reason), attempt=None)
+
+
+def revert(slot: SlotRecord, phase: Phase, reason: str) -> SlotRecord:
+    attempt = _attempt(slot)
+    return msgspec.structs.replace(_settle(slot, attempt.wish, "reverted", phase, reason), attempt=None)
+
+
+def quarantine(slot: SlotRecord, _phase: Phase, reason: str) -> SlotRecord:
+    return _isolate(slot, _attempt(slot).ref, reason)
+
+
+def commit(slot: SlotRecord, phase: Phase, _reason: str) -> SlotRecord:
+    attempt = _attempt(slot)
+    last_good = slot.last_good if slot.incumbent in (None, attempt.ref) or slot.incumbent_failed else slot.incumbent
+    settled = _settle(slot, attempt.wish, "committed", phase, "")
+    return msgspec.structs.replace(
+        settled, incumbent=attempt.ref, last_good=last_good, incumbent_failed=False, attempt=None
+    )
+
+
+def fall_back(slot: SlotRecord, phase: Phase, reason: str) -> SlotRecord:
+    """The incumbent fails again and again: isolate it and serve what was good before, once."""
+    failed = _incumbent(slot)
+    isolated = msgspec.structs.replace(_isolate(slot, failed, reason), outcome=_failure(slot, failed, phase, reason))
+    return msgspec.structs.replace(isolated, incumbent=slot.last_good, last_good=None)
+
+
+def give_up(slot: SlotRecord, phase: Phase, reason: str) -> SlotRecord:
+    """Nothing is left to fall back to."""
+    failed = _incumbent(slot)
+    return msgspec.structs.replace(slot, incumbent_failed=True, outcome=_failure(slot, failed, phase, reason))
+
+
+def forget_incumbent(slot: SlotRecord, _phase: Phase, _reason: str) -> SlotRecord:
+    """The incumbent's file is damaged on disk: that is no fault of the version, so it is fetched again."""
+    return msgspec.structs.replace(
+        slot, incumbent=slot.last_good, last_good=None, settled=slot.wish is None or slot.attempt is not None
+    )
+
+
+def trust_again(slot: SlotRecord, _phase: Phase, _reason: str) -> SlotRecord:
+    return msgspec.structs.replace(slot, incumbent_failed=False)
+
+
+def forget_quarantine(slot: SlotRecord, artifact: str | None) -> SlotRecord:
+    """Forget one digest, or all where `artifact` is None."""
+    kept = tuple(entry for entry in slot.quarantine if artifact is not None and entry.artifact != artifact)
+    return msgspec.structs.replace(slot, quarantine=kept)
+
+
+def with_baseline(slot: SlotRecord, p95_ms: float | None) -> SlotRecord:
+    """Keep what the incumbent took, so that the comparison outlives a power cut."""
+    return msgspec.structs.replace(slot, attempt=msgspec.structs.replace(_attempt(slot), incumbent_p95_ms=p95_ms))
+
+
+def _settle(slot: SlotRecord, wish: Wish, result: Result, phase: Phase, reason: str) -> SlotRecord:
+    outcome = Outcome(
+        ref=wish.ref,
+        epoch=wish.epoch,
+        generation=wish.generation,
+        result=result,
+        phase=phase,
+        reason=clip_reason(reason),
+    )
+    return msgspec.structs.replace(slot, outcome=outcome, settled=True)
+
+
+def _failure(slot: SlotRecord, failed: VersionRef, phase: Phase, reason: str) -> Outcome:
+    """That the incumbent failed, under the newest document that asked for anything."""
+    epoch, generation = (slot.wish.epoch, slot.wish.generation) if slot.wish is not None else (0, 0)
+    return Outcome(
+        ref=failed, epoch=epoch, generation=generation, result="reverted", phase=phase, reason=clip_reason(reason)
+    )
+
+
+def _isolate(slot: SlotRecord, ref: VersionRef, reason: str) -> SlotRecord:
+    others = tuple(entry for entry in slot.quarantine if entry.artifact != ref.artifact)
+    entry = QuarantineEntry(artifact=ref.artifact, reason=clip_reason(reason))
+    return msgspec.structs.replace(slot, quarantine=(*others, entry)[-MAX_QUARANTINE:])
+
+
+def _wish(slot: SlotRecord) -> Wish:
+    assert slot.wish is not None, "this event comes of a wish"
+    return slot.wish
+
+
+def _attempt(slot: SlotRecord) -> Attempt:
+    assert slot.attempt is not None, f"an attempt exists in {slot.state}"
+    return slot.attempt
+
+
+def _incumbent(slot: SlotRecord) -> VersionRef:
+    assert slot.incumbent is not None, f"an incumbent exists in {slot.state}"
+    return slot.incumbent

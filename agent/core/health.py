@@ -1,0 +1,105 @@
+"""The verdict on a candidate in probation, from what this device has measured.
+
+Rules upheld here:
+- A breach needs little evidence and is said at once; a commit needs all of it.
+- A reason names the number, the limit and what it was compared with.
+- A broker out of reach delays the commit and is never held against the version.
+"""
+
+import msgspec
+
+from wherry.protocol.manifest import HealthLimits
+
+BREACH_EVIDENCE = 20
+"""Inferences after which a quantile or a share is worth judging; fewer where the limits ask for fewer."""
+
+MIB = 1024 * 1024
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """All that was seen since the switch; `incumbent_p95_ms` is None where nothing served before."""
+
+    elapsed_s: float
+    inferences: int
+    errors: int
+    p95_ms: float | None
+    incumbent_p95_ms: float | None
+    worker_rss_bytes: int
+    broker_reached: bool
+    last_error: str = ""
+
+
+class Commit(msgspec.Struct, frozen=True):
+    pass
+
+
+class Wait(msgspec.Struct, frozen=True):
+    reason: str
+
+
+class Breach(msgspec.Struct, frozen=True):
+    reason: str
+
+
+Verdict = Commit | Wait | Breach
+
+
+def judge(limits: HealthLimits, seen: Evidence) -> Verdict:
+    """Whether the candidate stays, goes, or must be watched longer."""
+    broken = _memory(limits, seen)
+    if broken is None and seen.inferences + seen.errors >= enough_to_breach(limits):
+        broken = _errors(limits, seen) or _p95(limits, seen) or _p95_ratio(limits, seen)
+    if broken is not None:
+        return Breach(broken)
+    missing = _missing(limits, seen)
+    if missing is not None:
+        return (
+            Breach(f"{missing} within {limits.deadline_s:g} s") if seen.elapsed_s > limits.deadline_s else Wait(missing)
+        )
+    return Commit() if seen.broker_reached else Wait("the broker was not reached since the switch")
+
+
+def enough_to_breach(limits: HealthLimits) -> int:
+    return min(BREACH_EVIDENCE, max(1, limits.min_inferences // 3))
+
+
+def _memory(limits: HealthLimits, seen: Evidence) -> str | None:
+    limit = limits.worker_memory_bytes
+    if limit is None or seen.worker_rss_bytes <= limit:
+        return None
+    return f"the worker holds {seen.worker_rss_bytes / MIB:.1f} MiB, limit {limit / MIB:.1f}"
+
+
+def _errors(limits: HealthLimits, seen: Evidence) -> str | None:
+    total = seen.inferences + seen.errors
+    share = seen.errors / total
+    if share <= limits.error_share:
+        return None
+    last = f"; last: {seen.last_error}" if seen.last_error else ""
+    return f"{seen.errors} of {total} inferences failed ({share:.1%}), limit {limits.error_share:.1%}{last}"
+
+
+def _p95(limits: HealthLimits, seen: Evidence) -> str | None:
+    if limits.p95_ms is None or seen.p95_ms is None or seen.p95_ms <= limits.p95_ms:
+        return None
+    return f"p95 {seen.p95_ms:.3g} ms, limit {limits.p95_ms:g} ms"
+
+
+def _p95_ratio(limits: HealthLimits, seen: Evidence) -> str | None:
+    if seen.p95_ms is None or not seen.incumbent_p95_ms or seen.p95_ms <= limits.p95_ratio_floor_ms:
+        return None
+    ratio = seen.p95_ms / seen.incumbent_p95_ms
+    if ratio <= limits.p95_ratio:
+        return None
+    return (
+        f"p95 {seen.p95_ms:.3g} ms is {ratio:.3g} times the incumbent's {seen.incumbent_p95_ms:.3g} ms, "
+        f"limit {limits.p95_ratio:g}"
+    )
+
+
+def _missing(limits: HealthLimits, seen: Evidence) -> str | None:
+    if seen.inferences < limits.min_inferences:
+        return f"{seen.inferences} of {limits.min_inferences} inferences"
+    if seen.elapsed_s < limits.probation_s:
+        return f"{seen.elapsed_s:.0f} of {limits.probation_s:g} s"
+    return None
