@@ -15,7 +15,11 @@ Recipe = Literal["int8", "dynamic"]
 
 
 class ConversionRequest(Struct, frozen=True, kw_only=True):
-    """Paths are absolute. `out_dir` must not exist; it appears whole or not at all."""
+    """Paths are absolute. `out_dir` must not exist; it appears whole or not at all.
+
+    `labels` names the classes in the order of the model's output; empty, or one a class.
+    `max_accuracy_loss` counts where the evaluation has labels, `min_agreement` where it has none.
+    """
 
     source: str
     name: Name
@@ -23,6 +27,7 @@ class ConversionRequest(Struct, frozen=True, kw_only=True):
     evaluation: str | None = None
     out_dir: str
     recipe: Recipe = "int8"
+    labels: tuple[str, ...] = ()
     health: HealthLimits = HealthLimits()
     max_accuracy_loss: Share = 0.01
     min_agreement: Share = 0.99

@@ -1,0 +1,74 @@
+"""Which runtime families may have the file, why, and how near to the golden vectors they must be."""
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from wherry.converters.errors import BudgetMissed, NoRuntime
+from wherry.converters.report import FamilyResult
+from wherry.converters.verify import budget, compare, floors, golden
+from wherry.converters.verify.runtimes import REPEATED, Run, to_real
+from wherry.converters.verify.tolerance import spread, tolerance
+from wherry.protocol.manifest import Operator
+
+
+def judge(
+    run: Run,
+    reference: compare.Outputs,
+    labels: npt.NDArray[np.int64] | None,
+    limits: budget.Budget,
+    operators: tuple[Operator, ...],
+) -> FamilyResult:
+    """Admit a family that ran the file within the budget; leave out any other, with the reason."""
+    if run.stored is None:
+        return FamilyResult(family=run.family, version=run.ran.version, ok=False, reason=run.ran.error)
+    scores = budget.score(reference, run.real, labels)
+    breach = budget.breach(scores, limits)
+    floor, reason = floors.floor(run.family, operators, run.ran.version)
+    return FamilyResult(
+        family=run.family,
+        version=run.ran.version,
+        ok=not breach,
+        reason=breach or reason,
+        floor=None if breach else floor,
+        scores=scores,
+        load_ms=round(run.ran.load_ms, 3),
+        p50_ms=round(run.ran.p50_ms, 4),
+        p95_ms=round(run.ran.p95_ms, 4),
+    )
+
+
+def require_any(results: list[FamilyResult], hint: str) -> None:
+    """Raises BudgetMissed or NoRuntime where no family is left; `hint` is a likelier cause than the usual."""
+    if any(result.ok for result in results):
+        return
+    if not results:
+        raise NoRuntime("no TFLite runtime is installed here, so nothing can be verified", "install wherry[tflite]")
+    said = "; ".join(f"{result.family} {result.version}: {result.reason}" for result in results)
+    if any(result.scores for result in results):
+        fix = hint or "calibrate with more, representative inputs, prepared as in training, or allow a larger loss"
+        raise BudgetMissed(f"the compressed model misses its budget: {said}", fix)
+    raise NoRuntime(f"no runtime here runs the converted model: {said}", "try another recipe")
+
+
+def with_tolerance(result: FamilyResult, run: Run, admitted: list[Run]) -> FamilyResult:
+    """Add the tolerance of an admitted family, over its own repeats and all other admitted families."""
+    if not result.ok:
+        return result
+    base, *others = _alike(run, admitted)
+    real = [to_real(stored, run.output) for stored in (base, *others)]
+    found = spread(base, others, real)
+    measured = tolerance(
+        run.family,
+        found,
+        min(golden.VECTORS, len(base)),
+        largest=float(np.abs(real[0]).max()),
+        integers=run.output.quantization is not None,
+    )
+    return msgspec.structs.replace(result, spread=found, tolerance=measured)
+
+
+def _alike(run: Run, admitted: list[Run]) -> list[npt.NDArray[np.generic]]:
+    """Outputs of the same inputs: the run's own first."""
+    found = [run.stored, run.again, run.plain, *(other.stored for other in admitted if other is not run)]
+    return [stored[:REPEATED] for stored in found if stored is not None]
