@@ -1,0 +1,51 @@
+"""What the board and Wherry's processes use, read from the system with psutil."""
+
+import shutil
+from pathlib import Path
+
+import psutil
+
+from wherry.protocol.up.telemetry import SystemReading
+
+_PROCESSOR_SENSORS = ("cpu_thermal", "cpu-thermal", "soc_thermal", "coretemp", "k10temp")
+"""By preference: Raspberry Pi, Jetson, other ARM boards, x86."""
+
+
+class SystemMetrics:
+    """Reads the board that holds `state_dir`. One for a process: the CPU's share is since the last read."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+        self._self = psutil.Process()
+        psutil.cpu_percent()  # the first reading has nothing to compare with
+
+    def read(self, worker_pid: int | None) -> SystemReading:
+        """Read now. A worker that is gone counts as 0 bytes."""
+        return SystemReading(
+            cpu_share=min(max(psutil.cpu_percent() / 100, 0.0), 1.0),
+            load_1min=psutil.getloadavg()[0],
+            ram_available_bytes=psutil.virtual_memory().available,
+            disk_free_bytes=shutil.disk_usage(self._state_dir).free,
+            supervisor_rss_bytes=self._self.memory_info().rss,
+            worker_rss_bytes=0 if worker_pid is None else rss_bytes(worker_pid),
+            temperature_c=temperature_c(),
+        )
+
+
+def rss_bytes(pid: int) -> int:
+    """Resident memory of a process, 0 where it is gone or not ours to look at."""
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def temperature_c() -> float | None:
+    """The processor's temperature where the board shows one, else that of any sensor, else None."""
+    try:
+        sensors = psutil.sensors_temperatures()
+    except (OSError, ValueError):
+        return None  # some boards have sensors that cannot be read
+    names = [name for name in _PROCESSOR_SENSORS if name in sensors] or list(sensors)
+    readings = [reading.current for name in names for reading in sensors[name]]
+    return readings[0] if readings else None

@@ -1,0 +1,14 @@
+"""The runtime of TensorFlow Lite alone, in the package tflite-runtime, for Python up to 3.11."""
+
+from importlib.metadata import version
+from pathlib import Path
+
+from tflite_runtime.interpreter import Interpreter as NativeInterpreter
+
+from wherry.agent.worker.runtimes.tflite_api import TfliteInterpreter
+
+
+def load(path: Path, threads: int) -> TfliteInterpreter:
+    """Build an interpreter for the model file at `path`."""
+    native = NativeInterpreter(model_path=str(path), num_threads=threads)
+    return TfliteInterpreter(native, version("tflite-runtime"))

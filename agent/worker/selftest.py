@@ -1,0 +1,67 @@
+"""The self-test: every golden vector through the loaded model, and what it costs."""
+
+from pathlib import Path
+from time import perf_counter
+
+from wherry.agent.worker.errors import OrderRefused
+from wherry.agent.worker.golden import Case, Difference, cases, difference, judge
+from wherry.agent.worker.messages import SelfTest, SelfTested
+from wherry.agent.worker.model import Model
+from wherry.agent.worker.runtimes.interpreter import Tensor
+from wherry.protocol import limits
+from wherry.protocol.errors import MessageError
+from wherry.protocol.golden import GoldenSet, decode_golden
+from wherry.protocol.latency import LatencyWindow
+from wherry.protocol.types import clip_reason
+
+ENOUGH_RUNS = 100
+"""So many runs make a p95 that means something; the vectors are repeated until then …"""
+
+ENOUGH_S = 1.0
+"""… but no longer than this, for the sake of slow models. Every vector runs once in any case."""
+
+
+def self_test(order: SelfTest, model: Model) -> SelfTested:
+    """Compare and measure. Raises OrderRefused where the vectors are not for this model."""
+    if order.tolerance.family != model.family:
+        raise OrderRefused(f"the tolerance is for {order.tolerance.family}, the model runs on {model.family}")
+    found = cases(_read(Path(order.golden_path)), model.family, model.inputs, model.outputs)
+    latency = LatencyWindow()
+    verdict = judge(_run_all(model, found, latency), order.tolerance)
+    return SelfTested(
+        ok=verdict.ok,
+        reason=clip_reason(verdict.reason),
+        vectors=verdict.vectors,
+        worst_abs=verdict.worst_abs,
+        worst_cosine=verdict.worst_cosine,
+        p50_ms=latency.quantile_ms(0.5) or 0.0,
+        p95_ms=latency.quantile_ms(0.95) or 0.0,
+    )
+
+
+def _run_all(model: Model, found: list[Case], latency: LatencyWindow) -> list[Difference]:
+    """The differences of the first round. Repeated rounds only add to `latency`, which is warm by then."""
+    start = perf_counter()
+    differences = []
+    for case in found:
+        outputs, latency_ms = _run(model, case)
+        latency.add(latency_ms)
+        differences.append(difference(model.outputs, case.expected, outputs))
+    while latency.count < ENOUGH_RUNS and perf_counter() - start < ENOUGH_S:
+        latency.add(_run(model, found[latency.count % len(found)])[1])
+    return differences
+
+
+def _run(model: Model, case: Case) -> tuple[list[Tensor], float]:
+    try:
+        return model.run(case.inputs)
+    except Exception as error:
+        raise OrderRefused(f"a golden vector failed to run: {type(error).__name__}: {error}") from error
+
+
+def _read(path: Path) -> GoldenSet:
+    try:
+        with path.open("rb") as file:
+            return decode_golden(file.read(limits.MAX_GOLDEN_BYTES + 1))
+    except (OSError, MessageError) as error:
+        raise OrderRefused(f"cannot read the golden vectors: {error}") from error
