@@ -81,9 +81,8 @@ def _read(path: Path) -> dict[str, npt.NDArray[np.generic]]:
     if not path.is_file():
         raise DataError(f"{path}: no such file", "check the path of the calibration or evaluation data")
     try:
+        zipfile.ZipFile(path).close()  # a single array or a pickle is not one
         with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(f"{path}: a single array, not an .npz archive", _FORM)
             if "x" not in archive.files:
                 found = ", ".join(sorted(archive.files)) or "nothing"
                 raise DataError(f"{path}: no array `x` (found: {found})", _FORM)
@@ -101,7 +100,8 @@ def _checked_inputs(path: Path, x: npt.NDArray[np.generic]) -> npt.NDArray[np.fl
         raise DataError(f"{path}: x holds {x.dtype}, expected numbers", "store the inputs as float32 or integers")
     if x.ndim < 2 or x.size == 0:
         raise DataError(f"{path}: x is {_shape(x.shape)}, expected [N, ...] with N of at least 1", _FORM)
-    values = x.astype(np.float32)
+    with np.errstate(over="ignore"):  # becomes infinite, and is refused as such
+        values = x.astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
     if bad.size:
         raise DataError(

@@ -26,7 +26,7 @@ class Inputs:
 
     @property
     def proof(self) -> Samples:
-        """What everything is verified on: golden samples first. Labels count only from an evaluation."""
+        """What everything is verified on: candidates for golden vectors first. Labels count only from an evaluation."""
         samples = self.evaluation or Samples(self.calibration.path, self.calibration.x, None)
         return samples.take(golden.order(len(samples)))
 

@@ -1,5 +1,7 @@
 """Which runtime families may have the file, why, and how near to the golden vectors they must be."""
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -7,8 +9,8 @@ import numpy.typing as npt
 from wherry.converters.errors import BudgetMissed, NoRuntime
 from wherry.converters.report import FamilyResult
 from wherry.converters.verify import budget, compare, floors, golden
-from wherry.converters.verify.runtimes import REPEATED, Run, to_real
-from wherry.converters.verify.tolerance import spread, tolerance
+from wherry.converters.verify.runtimes import Run, to_real
+from wherry.converters.verify.tolerance import spread, spread_per_input, tolerance
 from wherry.protocol.manifest import Operator
 
 
@@ -51,24 +53,30 @@ def require_any(results: list[FamilyResult], hint: str) -> None:
     raise NoRuntime(f"no runtime here runs the converted model: {said}", "try another recipe")
 
 
-def with_tolerance(result: FamilyResult, run: Run, admitted: list[Run]) -> FamilyResult:
-    """Add the tolerance of an admitted family, over its own repeats and all other admitted families."""
-    if not result.ok:
+def candidate_spreads(admitted: list[Run]) -> npt.NDArray[np.float64]:
+    """How far all kernels were apart on each candidate for a golden vector; [CANDIDATES] or fewer."""
+    return spread_per_input([stored for run in admitted for stored in _kernels(run)])
+
+
+def with_tolerance(result: FamilyResult, admitted: list[Run], calm: npt.NDArray[np.int64]) -> FamilyResult:
+    """Add the tolerance of an admitted family, over all kernels of all families, on the `calm` candidates."""
+    run = next((run for run in admitted if run.family == result.family), None)
+    if run is None:
         return result
-    base, *others = _alike(run, admitted)
-    real = [to_real(stored, run.output) for stored in (base, *others)]
-    found = spread(base, others, real)
+    others = [stored for other in admitted if other is not run for stored in _kernels(other)]
+    outputs = [stored[calm] for stored in (*_kernels(run), *others)]
+    real = [to_real(stored, run.output) for stored in outputs]
+    found = spread(outputs, real)
     measured = tolerance(
         run.family,
         found,
-        min(golden.VECTORS, len(base)),
+        min(golden.VECTORS, len(calm)),
         largest=float(np.abs(real[0]).max()),
         integers=run.output.quantization is not None,
     )
     return msgspec.structs.replace(result, spread=found, tolerance=measured)
 
 
-def _alike(run: Run, admitted: list[Run]) -> list[npt.NDArray[np.generic]]:
-    """Outputs of the same inputs: the run's own first."""
-    found = [run.stored, run.again, run.plain, *(other.stored for other in admitted if other is not run)]
-    return [stored[:REPEATED] for stored in found if stored is not None]
+def _kernels(run: Run) -> list[npt.NDArray[Any]]:
+    """Outputs of the candidates: by default, in a fresh interpreter, and with XNNPACK off."""
+    return [stored[: golden.CANDIDATES] for stored in (run.stored, run.again, run.plain) if stored is not None]

@@ -12,29 +12,43 @@ from wherry.protocol.golden import GoldenSet, GoldenVector
 from wherry.protocol.runtime import Family
 
 VECTORS = 8
+
+CANDIDATES = 32
+"""Inputs that every kernel runs, and among which the golden ones are chosen."""
+
 _SEED = 0
 
 
 def order(count: int) -> npt.NDArray[np.int64]:
-    """All indices of `count` samples, those of the golden vectors first.
+    """All indices of `count` samples, the candidates first.
 
-    The first are evenly spread; the others follow in a fixed mixed order, so that every prefix is
-    a fair sample.
+    The candidates are evenly spread; the others follow in a fixed mixed order, so that every prefix
+    that holds them is a fair sample.
     """
-    first = evenly(count, VECTORS)
+    first = evenly(count, CANDIDATES)
     rest = np.setdiff1d(np.arange(count, dtype=np.int64), first)
     return np.concatenate([first, np.random.default_rng(_SEED).permutation(rest)])
 
 
+def choose(spreads: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Indices of the golden candidates, by how far the kernels were apart on each.
+
+    Of each eighth the one in the middle: on the calmest, often a saturated output, a wrong kernel
+    is not seen, and on the wildest, at the edge between two answers, a right one looks wrong.
+    """
+    eighths = np.array_split(np.arange(len(spreads), dtype=np.int64), min(VECTORS, len(spreads)))
+    return np.array([part[np.argsort(spreads[part], kind="stable")[(len(part) - 1) // 2]] for part in eighths])
+
+
 def golden_set(inputs: npt.NDArray[Any], outputs: Mapping[Family, npt.NDArray[Any]]) -> GoldenSet:
-    """The first VECTORS of stored inputs [N, ...] with the stored outputs of each family."""
+    """Vectors of stored inputs [N, ...] with the stored outputs of each family, [N, ...] too."""
     return GoldenSet(
         vectors=tuple(
             GoldenVector(
-                inputs=(_raw(inputs[index]),),
+                inputs=(_raw(tensor),),
                 outputs={str(family): (_raw(stored[index]),) for family, stored in outputs.items()},
             )
-            for index in range(min(VECTORS, len(inputs)))
+            for index, tensor in enumerate(inputs)
         )
     )
 

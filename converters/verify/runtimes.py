@@ -19,17 +19,15 @@ import numpy as np
 import numpy.typing as npt
 
 from wherry.converters.compress import affine
+from wherry.converters.verify.golden import CANDIDATES
 from wherry.converters.verify.runtime_child import MODULES, Job, Ran
 from wherry.protocol.manifest import TensorSpec
 from wherry.protocol.runtime import Family
 
-REPEATED = 64
-"""Inputs on which the spread between kernels is measured; golden vectors are the first of them."""
+LEAST = 100
+"""A slow model is judged on at least this many samples, where 1 % is one sample; a fast one on all."""
 
-LEAST = 200
-"""A slow model is judged on this many samples, a fast one on all; 200 is where 0.5 % is one sample."""
-
-BOX_S = 6.0
+BOX_S = 3.0
 TIMEOUT_S = 120.0
 
 _AT_ONCE = 2
@@ -38,11 +36,12 @@ _AT_ONCE = 2
 
 @dataclass(frozen=True)
 class File:
-    """A `.tflite` file with its only input and output."""
+    """A `.tflite` file with its only input and output; the first `repeated` inputs are run by every kernel."""
 
     path: Path
     input: TensorSpec
     output: TensorSpec
+    repeated: int = CANDIDATES
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def _run(family: Family, file: File, x: npt.NDArray[np.float32], scratch: Path) 
     np.save(inputs, to_stored(x, file.input))
     job = Job(
         family=family, model_path=str(file.path), inputs_path=str(inputs), outputs_path=str(outputs),
-        repeated=REPEATED, least=LEAST, box_s=BOX_S,
+        repeated=file.repeated, least=LEAST, box_s=BOX_S,
     )  # fmt: skip
     ran = _in_child(job)
     if ran.error:

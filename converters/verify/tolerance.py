@@ -2,11 +2,12 @@
 
 int8 kernels are not bit-exact: builds for other processors, and XNNPACK against the built-in kernels,
 differ by some steps. The spread is measured: the same file, the same real inputs, run again, run with
-XNNPACK off, run in the other families. The largest difference found, with the margin below, is what a
-device is allowed.
+XNNPACK off, run in the other families, on the candidates for golden vectors that are no wilder than those
+chosen. The largest difference found, with the margin below, is what a device is allowed.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +30,16 @@ LEAST_SHARE_OF_RANGE = 1e-4
 LEAST_COSINE_SLACK = 1e-3
 
 
-def spread(
-    stored: npt.NDArray[np.generic], others: list[npt.NDArray[np.generic]], real: list[compare.Outputs]
-) -> Spread:
-    """Spread of `others` around `stored`; `real` holds the same, `stored` first, as real values."""
+def spread_per_input(outputs: list[npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
+    """For each input the largest difference between any two of `outputs`, each [N, ...] as stored; [N]."""
+    stacked = np.stack([stored.reshape(len(stored), -1).astype(np.float64) for stored in outputs])
+    apart: npt.NDArray[np.float64] = np.ptp(stacked, axis=0).max(axis=1)
+    return apart
+
+
+def spread(outputs: list[npt.NDArray[Any]], real: list[compare.Outputs]) -> Spread:
+    """The largest differences of all others from the first; `real` holds `outputs` as real values."""
+    stored, *others = outputs
     base, *rest = real
     return Spread(
         max_abs=max(float(np.abs(stored.astype(np.float64) - other.astype(np.float64)).max()) for other in others),
@@ -52,7 +59,7 @@ def tolerance(family: Family, found: Spread, vectors: Count, *, largest: float, 
     misses = math.ceil(vectors * (1 - found.top1_share) - 1e-9) + 1
     return Tolerance(
         family=family,
-        max_abs=math.ceil(max_abs) if integers else max_abs,
+        max_abs=float(math.ceil(max_abs)) if integers else max_abs,
         min_cosine=max(-1.0, 1 - slack),
         min_top1_share=max(0.0, 1 - misses / vectors),
     )

@@ -1,0 +1,184 @@
+"""Real conversions of real networks, from Keras file to package."""
+
+import re
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.integration.conftest import LABELS
+from tests.support.conversion import Conversion, convert, interrupt, request
+from wherry.converters.verify import golden
+from wherry.protocol import blob
+from wherry.protocol.manifest import HealthLimits, encode_manifest
+from wherry.protocol.runtime import Runtime, satisfies
+
+pytestmark = pytest.mark.slow
+
+SHARED = Path(__file__).parents[3] / "shared" / "models"
+TFLITE_RUNTIME = Runtime(family="tflite-runtime", version="2.14.0")
+LITERT = Runtime(family="litert", version="2.3.0")
+
+
+def imported(conversion: Conversion) -> set[str]:
+    """The top-level packages that the process imported, by its own profile."""
+    return set(re.findall(r"^import time:[ \d|]+\| +(\w+)$", conversion.stderr, re.MULTILINE))
+
+
+def test_a_conversion_says_its_steps_and_ends_with_the_report(int8: Conversion) -> None:
+    assert int8.status == 0
+    assert [line.step for line in int8.progress] == list(range(1, int8.progress[0].steps + 1))
+    assert len(int8.lines) == len(int8.progress) + 1
+    assert int8.report.artifact_digest == blob.sha256(int8.file("int8.tflite"))
+    assert set(int8.report.steps_s) >= {"compress"}
+
+
+def test_the_package_holds_what_the_manifest_describes(int8: Conversion) -> None:
+    names = {"int8.tflite", "int8.golden", "manifest.json", "report.json"}
+    assert {path.name for path in Path(int8.request.out_dir).iterdir()} == names
+    assert list(Path(int8.request.out_dir).parent.iterdir()) == [Path(int8.request.out_dir)]
+    manifest = int8.manifest
+    assert encode_manifest(manifest) == int8.file("manifest.json")
+    assert (manifest.model, manifest.version, manifest.labels) == ("digits", 0, LABELS)
+    assert manifest.health == HealthLimits(p95_ms=50.0)
+    assert manifest.source_digest == blob.sha256(Path(int8.request.source).read_bytes())
+    (variant,) = manifest.variants
+    assert variant.artifact == blob.describe(int8.file("int8.tflite"))
+    assert variant.golden == blob.describe(int8.file("int8.golden"))
+    assert [(spec.shape, spec.dtype) for spec in (*variant.inputs, *variant.outputs)] == [
+        ((1, 28, 28, 1), "int8"),
+        ((1, 10), "int8"),
+    ]
+
+
+def test_both_families_run_it_with_goldens_and_tolerances(int8: Conversion) -> None:
+    (variant,) = int8.manifest.variants
+    assert satisfies(TFLITE_RUNTIME, variant.runtimes)
+    assert satisfies(LITERT, variant.runtimes)
+    assert {entry.family for entry in variant.tolerances} == {"tflite-runtime", "litert"}
+    assert len(int8.golden.vectors) == golden.VECTORS
+    for vector in int8.golden.vectors:
+        assert [len(tensor) for tensor in vector.inputs] == [variant.inputs[0].size_bytes]
+        assert {family: len(tensors[0]) for family, tensors in vector.outputs.items()} == {
+            "tflite-runtime": variant.outputs[0].size_bytes,
+            "litert": variant.outputs[0].size_bytes,
+        }
+    assert len({vector.inputs for vector in int8.golden.vectors}) == golden.VECTORS
+
+
+def test_int8_costs_at_most_a_point_and_a_third_of_the_size(int8: Conversion) -> None:
+    report = int8.report
+    assert report.sizes.artifact_bytes < report.sizes.float_bytes / 3
+    assert report.parity.snr_db > 90
+    for result in report.runtimes:
+        assert result.scores is not None
+        assert result.scores.samples == 1000
+        assert result.scores.float_accuracy is not None
+        assert result.scores.float_accuracy > 0.93
+        assert result.scores.accuracy_loss is not None
+        assert result.scores.accuracy_loss <= 0.01
+
+
+def test_an_operator_too_new_for_tflite_runtime_leaves_it_out_with_the_reason(dynamic: Conversion) -> None:
+    (variant,) = dynamic.manifest.variants
+    assert not satisfies(TFLITE_RUNTIME, variant.runtimes)
+    assert satisfies(LITERT, variant.runtimes)
+    (left_out,) = [result for result in dynamic.report.runtimes if not result.ok]
+    assert left_out.family == "tflite-runtime"
+    assert "'FULLY_CONNECTED' version '12'" in left_out.reason
+    assert ("FULLY_CONNECTED", 12) in {(operator.name, operator.version) for operator in variant.operators}
+    assert {family for vector in dynamic.golden.vectors for family in vector.outputs} == {"litert"}
+
+
+def test_a_killed_run_leaves_no_package_and_the_next_sweeps_and_gives_the_same_bytes(
+    int8: Conversion, digits: Path, tmp_path: Path
+) -> None:
+    again = request(digits / "better.keras", digits / "train.npz", tmp_path / "out", evaluation=int8.request.evaluation)
+    assert interrupt(again, step=4, by=signal.SIGKILL) == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".out.partial-")
+    assert convert(again).status == 0
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+    assert (tmp_path / "out" / "int8.tflite").read_bytes() == int8.file("int8.tflite")
+    assert (tmp_path / "out" / "int8.golden").read_bytes() == int8.file("int8.golden")
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_nothing(digits: Path, tmp_path: Path, by: signal.Signals) -> None:
+    wanted = request(digits / "hasty.keras", digits / "train.npz", tmp_path / "out")
+    assert interrupt(wanted, step=3, by=by) == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_keras_files_never_import_the_old_keras(int8: Conversion) -> None:
+    names = imported(int8)
+    assert {"tensorflow", "keras"} <= names
+    assert "tf_keras" not in names
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the ResNet-8 of MLCommons is not on this machine")
+def test_resnet8_of_keras_2_is_as_good_as_the_reference(tmp_path: Path) -> None:
+    wanted = request(
+        SHARED / "resnet8.h5",
+        SHARED / "cifar10_calibration_300.npz",
+        tmp_path / "out",
+        evaluation=str(SHARED / "cifar10_test_1000.npz"),
+    )
+    conversion = convert(wanted, PYTHONPROFILEIMPORTTIME="1")
+    report = conversion.report
+    assert report.sizes.artifact_bytes <= (SHARED / "resnet8_int8_reference.tflite").stat().st_size
+    for result in report.runtimes:
+        assert result.ok
+        assert result.scores is not None
+        assert result.scores.float_accuracy == pytest.approx(0.774, abs=0.002)
+        assert result.scores.accuracy == pytest.approx(0.777, abs=0.012), "the reference's own int8"
+    assert "tf_keras" in imported(conversion)
+    assert "keras" not in imported(conversion)
+
+
+def test_a_wrongly_scaled_calibration_is_refused_by_the_budget(digits: Path, tmp_path: Path) -> None:
+    with np.load(digits / "train.npz") as data:
+        np.savez(tmp_path / "scaled.npz", x=data["x"] / 255)
+    out = tmp_path / "out"
+    wanted = request(digits / "hasty.keras", tmp_path / "scaled.npz", out, evaluation=str(digits / "heldout-200.npz"))
+    conversion = convert(wanted)
+    assert (conversion.status, conversion.failed.kind, conversion.failed.ours) == (2, "BudgetMissed", False)
+    assert "accuracy falls from" in conversion.failed.message
+    assert "prepare both in the same way" in conversion.failed.fix
+    assert [path.name for path in tmp_path.iterdir()] == ["scaled.npz"]
+
+
+def test_without_labels_agreement_is_the_budget(digits: Path, tmp_path: Path) -> None:
+    wanted = request(digits / "hasty.keras", digits / "train.npz", tmp_path / "out", min_agreement=1.0)
+    failed = convert(wanted).failed
+    assert failed.kind == "BudgetMissed"
+    assert "agrees with the float model" in failed.message
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "said"),
+    [
+        ("two_inputs", "UnsupportedModel", "has 2 inputs"),
+        ("any_size", "UnsupportedModel", "is not fixed"),
+        ("foreign_operator", "UnsupportedOperators", "Erfinv"),
+    ],
+)
+def test_models_of_another_form_are_refused(
+    odd_models: Path, digits: Path, tmp_path: Path, model: str, kind: str, said: str
+) -> None:
+    conversion = convert(request(odd_models / f"{model}.keras", digits / "heldout-200.npz", tmp_path / "out"))
+    assert (conversion.status, conversion.failed.kind, conversion.failed.ours) == (2, kind, False)
+    assert said in conversion.failed.message
+    assert conversion.failed.fix
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_data_and_labels_that_do_not_fit_the_model_are_refused(digits: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "small.npz", x=np.zeros((5, 8, 8, 1)))
+    failed = convert(request(digits / "hasty.keras", tmp_path / "small.npz", tmp_path / "out")).failed
+    assert failed.kind == "DataError"
+    assert "x is [5, 8, 8, 1], the model takes [N, 28, 28, 1]" in failed.message
+    wanted = request(digits / "hasty.keras", digits / "heldout-200.npz", tmp_path / "out", labels=("cat", "dog"))
+    failed = convert(wanted).failed
+    assert (failed.kind, failed.message) == ("BadRequest", "2 labels for a model with 10 classes")

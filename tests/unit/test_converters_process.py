@@ -1,0 +1,95 @@
+"""What the conversion process refuses before it loads TensorFlow; each case is a real process or file."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.conversion import convert, request
+from wherry.converters.errors import SourceError, UnreadableModel, UnsafeModel, UnsupportedModel
+from wherry.converters.sources import keras
+
+DENSE = {"module": "keras.layers", "class_name": "Dense", "config": {}, "registered_name": None}
+
+
+def keras_file(path: Path, config: dict[str, Any], version: str = "3.15.1") -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", json.dumps({"keras_version": version}))
+        archive.writestr("config.json", json.dumps(config))
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    np.savez(tmp_path / "data.npz", x=np.zeros((2, 2)))
+    return tmp_path / "data.npz"
+
+
+def test_a_wrong_path_is_one_line_with_a_fix_and_leaves_nothing(data: Path, tmp_path: Path) -> None:
+    conversion = convert(request(tmp_path / "no.keras", data, tmp_path / "out"))
+    assert (conversion.status, conversion.failed.kind, conversion.failed.ours) == (2, "SourceMissing", False)
+    assert conversion.failed.message == f"{tmp_path}/no.keras: no such file"
+    assert conversion.failed.fix
+    assert "Traceback" not in conversion.stderr
+    assert list(tmp_path.iterdir()) == [data]
+
+
+@pytest.mark.parametrize("sent", [b"", b"{", b"[]", b'{"source": 1}', b"\xff"])
+def test_what_is_not_a_request_is_refused(sent: bytes) -> None:
+    done = subprocess.run([sys.executable, "-m", "wherry.converters"], input=sent, capture_output=True, check=False)
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["kind"] == "BadRequest"
+
+
+def test_an_existing_directory_is_never_touched(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    conversion = convert(request(tmp_path / "no.keras", data, tmp_path / "out"))
+    assert (conversion.status, conversion.failed.kind) == (2, "OutputError")
+
+
+@pytest.mark.parametrize(
+    ("layer", "error"),
+    [
+        ({"class_name": "Lambda", "module": "keras.layers"}, UnsafeModel),
+        ({"class_name": "Activation", "config": {"activation": {"class_name": "__lambda__"}}}, UnsafeModel),
+        ({"class_name": "system", "module": "os"}, UnsupportedModel),
+        ({"class_name": "Mine", "module": None, "registered_name": "Custom>Mine"}, UnsupportedModel),
+    ],
+)
+def test_code_and_foreign_classes_are_refused_from_the_configuration(
+    tmp_path: Path, layer: dict[str, Any], error: type[SourceError]
+) -> None:
+    config = {"class_name": "Sequential", "module": "keras", "config": {"layers": [DENSE, layer]}}
+    with pytest.raises(error):
+        keras.inspect(keras_file(tmp_path / "model.keras", config))
+
+
+def test_the_keras_that_wrote_the_file_reads_it(tmp_path: Path) -> None:
+    assert keras.inspect(keras_file(tmp_path / "new.keras", DENSE)).library == "keras"
+    assert keras.inspect(keras_file(tmp_path / "old.keras", DENSE, "2.15.0")).library == "tf_keras"
+
+
+def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
+    whole = keras_file(tmp_path / "whole.keras", DENSE).read_bytes()
+    contents = {"cut.keras": whole[:-30], "empty.keras": b"", "text.h5": b"hello", "cut.h5": b"\x89HDF\r\n\x1a\n\0"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    for name in contents:
+        with pytest.raises(UnreadableModel, match="not a Keras model, truncated or damaged"):
+            keras.inspect(tmp_path / name)
+    (tmp_path / "model.onnx").write_bytes(b"")
+    with pytest.raises(UnsupportedModel, match=r"not a .keras or .h5 file"):
+        keras.inspect(tmp_path / "model.onnx")
+
+
+def test_weights_alone_are_no_model(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "weights.h5", "w") as file:
+        file["kernel"] = [1.0]
+    with pytest.raises(UnsupportedModel, match="perhaps only its weights"):
+        keras.inspect(tmp_path / "weights.h5")

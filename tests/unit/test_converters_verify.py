@@ -1,0 +1,149 @@
+"""The decisions of verification: comparing, budget, floors, tolerances, golden vectors."""
+
+import numpy as np
+import pytest
+
+from wherry.converters.errors import BudgetMissed, NoRuntime, ParityLost
+from wherry.converters.report import FamilyResult, Scores, Spread
+from wherry.converters.verify import budget, compare, families, floors, golden, parity, tolerance
+from wherry.protocol.manifest import Operator, Tolerance
+
+RNG = np.random.default_rng(7)
+OUTPUTS = RNG.normal(size=(200, 10)).astype(np.float32)
+BUDGET = budget.Budget(max_accuracy_loss=0.01, min_agreement=0.99)
+
+
+def operator(name: str, version: int) -> Operator:
+    return Operator(name=name, version=version, count=1)
+
+
+def test_snr_is_the_power_of_the_difference() -> None:
+    assert compare.snr_db(OUTPUTS, OUTPUTS * np.float32(1.1)) == pytest.approx(20.0, abs=0.01)
+    assert compare.snr_db(OUTPUTS, OUTPUTS) == compare.MAX_SNR_DB
+
+
+def test_cosines_know_zero_outputs() -> None:
+    a = np.array([[1, 0], [0, 0], [0, 0], [1, 0]], np.float32)
+    b = np.array([[2, 0], [0, 0], [1, 0], [0, 3]], np.float32)
+    assert compare.cosines(a, b).tolist() == [1.0, 1.0, 0.0, 0.0]
+
+
+def test_agreement_is_top1_for_scores_and_explained_variance_otherwise() -> None:
+    swapped = OUTPUTS.copy()
+    swapped[:20] = -swapped[:20]
+    assert compare.agreement(OUTPUTS, swapped) == pytest.approx(0.9)
+    one = OUTPUTS[:, :1]
+    assert compare.agreement(one, one) == 1.0
+    assert compare.agreement(one, np.zeros_like(one)) == pytest.approx(0.0, abs=0.05)
+    assert compare.agreement(one, one * np.float32(0.9)) == pytest.approx(0.99, abs=0.001)
+
+
+def test_parity_takes_rounding_and_refuses_a_scaled_output() -> None:
+    assert parity.require(OUTPUTS, OUTPUTS + np.float32(1e-6)).top1_share == 1.0
+    with pytest.raises(ParityLost, match="on 200 real inputs"):
+        parity.require(OUTPUTS, OUTPUTS * np.float32(1.01))
+    with pytest.raises(ParityLost):
+        parity.require(OUTPUTS, np.full_like(OUTPUTS, np.nan))
+
+
+def test_accuracy_decides_with_labels_and_agreement_without() -> None:
+    labels = OUTPUTS.argmax(axis=1)
+    worse = OUTPUTS.copy()
+    worse[:3] = -worse[:3]
+    assert "a loss of 1.5% where 1.0% is allowed" in budget.breach(budget.score(OUTPUTS, worse, labels), BUDGET)
+    assert "agrees with the float model on 98.5%" in budget.breach(budget.score(OUTPUTS, worse, None), BUDGET)
+    worse[2] = OUTPUTS[2]
+    assert not budget.breach(budget.score(OUTPUTS, worse, labels), BUDGET), "exactly the budget is held"
+    undecided = np.roll(labels, 1)
+    assert not budget.breach(budget.score(OUTPUTS, -OUTPUTS, undecided), BUDGET), "wrong before, wrong after"
+
+
+def test_scores_compare_the_common_prefix() -> None:
+    assert budget.score(OUTPUTS, OUTPUTS[:50], OUTPUTS.argmax(axis=1)).samples == 50
+
+
+def test_different_preprocessing_is_named() -> None:
+    assert "between 0 and 1, evaluation values between 0 and 255" in budget.range_hint((0, 1), (0, 255))
+    assert not budget.range_hint((0, 250), (0, 255))
+
+
+def test_no_admitted_family_is_a_refusal_by_cause() -> None:
+    scores = Scores(samples=1, agreement=0.5, mean_cosine=1, min_cosine=1)
+    refused = FamilyResult(family="litert", version="2.3.0", ok=False, reason="no operator")
+    missed = FamilyResult(family="litert", version="2.3.0", ok=False, reason="too far", scores=scores)
+    with pytest.raises(NoRuntime, match="no operator"):
+        families.require_any([refused], "")
+    with pytest.raises(BudgetMissed, match="too far"):
+        families.require_any([refused, missed], "")
+    families.require_any([refused, FamilyResult(family="litert", version="2", ok=True, reason="")], "")
+
+
+@pytest.mark.parametrize(
+    ("operators", "tflite_runtime", "litert"),
+    [
+        ([operator("CONV_2D", 3), operator("SOFTMAX", 2)], "1.14.0", "1.0.0"),
+        ([operator("CONV_2D", 5), operator("RESHAPE", 1)], "2.4.0", "1.0.0"),
+        ([operator("FULLY_CONNECTED", 12)], "2.17.0", "1.0.0"),
+        ([operator("FULLY_CONNECTED", 14)], "2.21.0", "2.3.0"),
+        ([operator("TRANSPOSE", 7)], "2.14.4", "1.0.0"),
+        ([operator("CONV_2D", 99), operator("SOFTMAX", 2)], "2.14.0", "2.3.0"),
+        ([operator("NEW_ONE", 1)], "2.14.0", "2.3.0"),
+    ],
+)
+def test_the_floor_is_the_newest_operator_or_what_was_measured(
+    operators: list[Operator], tflite_runtime: str, litert: str
+) -> None:
+    assert floors.floor("tflite-runtime", tuple(operators), "2.14.0")[0].lowest == tflite_runtime
+    assert floors.floor("litert", tuple(operators), "2.3.0")[0].lowest == litert
+
+
+def test_the_table_of_operators_never_goes_back() -> None:
+    for name, versions in floors.LOWEST_TENSORFLOW.items():
+        known = [floors.version_key(version) for version in versions]
+        if name != "UNIDIRECTIONAL_SEQUENCE_LSTM":
+            assert known == sorted(known), name
+
+
+def test_a_tolerance_is_the_spread_with_its_margin() -> None:
+    found = Spread(max_abs=3, min_cosine=0.99, top1_share=0.9)
+    assert tolerance.tolerance("litert", found, 8, largest=1.0, integers=True) == Tolerance(
+        family="litert", max_abs=6, min_cosine=pytest.approx(0.98), min_top1_share=0.75
+    )
+
+
+def test_a_spread_of_nothing_still_leaves_room() -> None:
+    none = Spread(max_abs=0, min_cosine=1, top1_share=1)
+    steps = tolerance.tolerance("litert", none, 8, largest=4.0, integers=True)
+    real = tolerance.tolerance("litert", none, 8, largest=4.0, integers=False)
+    assert (steps.max_abs, steps.min_cosine, steps.min_top1_share) == (2, 0.999, 0.875)
+    assert real.max_abs == pytest.approx(4e-4)
+
+
+def test_the_spread_is_between_any_two_kernels() -> None:
+    a, b, c = np.array([[0], [5]], np.int8), np.array([[-100], [5]], np.int8), np.array([[100], [6]], np.int8)
+    assert tolerance.spread_per_input([a, b, c]).tolist() == [200, 1]
+    found = tolerance.spread([a, b, c], [x.astype(np.float32) for x in (a, b, c)])
+    assert found.max_abs == 100
+
+
+def test_golden_inputs_are_spread_over_the_data_and_neither_calmest_nor_wildest() -> None:
+    order = golden.order(1000)
+    assert sorted(order.tolist()) == list(range(1000))
+    assert np.diff(order[: golden.CANDIDATES]).max() <= 33
+    spreads = np.tile([9.0, 1.0, 50.0, 0.0], 8)
+    chosen = golden.choose(spreads)
+    assert chosen.tolist() == [4 * part + 1 for part in range(8)]
+
+
+@pytest.mark.parametrize("count", [1, 5, 8, 9, 32, 33])
+def test_few_inputs_give_few_golden_vectors(count: int) -> None:
+    assert sorted(golden.order(count).tolist()) == list(range(count))
+    chosen = golden.choose(np.zeros(min(count, golden.CANDIDATES)))
+    assert len(set(chosen.tolist())) == min(count, golden.VECTORS)
+
+
+def test_a_golden_set_holds_raw_tensors() -> None:
+    inputs, outputs = np.array([[1, -2]], np.int8), np.array([[1.5]], np.float32)
+    (vector,) = golden.golden_set(inputs, {"litert": outputs}).vectors
+    assert vector.inputs == (b"\x01\xfe",)
+    assert vector.outputs == {"litert": (outputs.astype("<f4").tobytes(),)}
