@@ -1,5 +1,7 @@
 """Which events a step is worth to the controller."""
 
+from typing import Literal
+
 import msgspec
 
 from wherry.agent.core.slot import Step
@@ -10,27 +12,32 @@ _BY_RESULT: dict[str, EventKind] = {"committed": "committed", "rejected": "rejec
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
-    """An event without its number and time."""
+    """An event without its number, time and slot; the fields are those of `protocol.up.event`."""
 
     kind: EventKind
     ref: VersionRef | None = None
     from_phase: str = ""
     to_phase: str = ""
     reason: str = ""
+    digest: str | None = None
+    block: int | None = None
+    transport: Literal["", "mqtt", "http"] = ""
+    action_id: str = ""
 
 
 def notices(done: Step) -> tuple[Notice, ...]:
     """The transition, and how an attempt ended, in this order."""
-    found = []
+    found: list[Notice] = []
     before, after = done.before, done.after
+
+    def notice(kind: EventKind, ref: VersionRef | None, reason: str) -> None:
+        found.append(Notice(kind=kind, ref=ref, reason=reason, from_phase=before.state, to_phase=after.state))
+
     attempt = after.attempt or before.attempt
-    phases = {"from_phase": before.state, "to_phase": after.state}
     if before.state != after.state:
-        ref = attempt.ref if attempt is not None else after.incumbent
-        found.append(Notice(kind="transition", ref=ref, reason=done.event.reason, **phases))
+        notice("transition", after.incumbent if attempt is None else attempt.ref, done.event.reason)
     if after.outcome is not None and after.outcome != before.outcome and done.event.kind != "satisfied":
-        kind = _BY_RESULT[after.outcome.result]
-        found.append(Notice(kind=kind, ref=after.outcome.ref, reason=after.outcome.reason, **phases))
+        notice(_BY_RESULT[after.outcome.result], after.outcome.ref, after.outcome.reason)
     if after.state == "safe-mode" and before.state in ("running", "rolling-back"):
-        found.append(Notice(kind="safe-mode", ref=after.incumbent, reason=done.event.reason, **phases))
+        notice("safe-mode", after.incumbent, done.event.reason)
     return tuple(found)

@@ -77,7 +77,8 @@ class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     def refs(self) -> Iterator[VersionRef]:
         """Every version whose files must stay on disk."""
-        for ref in (self.incumbent, self.last_good, self.attempt and self.attempt.ref):
+        candidate = None if self.attempt is None else self.attempt.ref
+        for ref in (self.incumbent, self.last_good, candidate):
             if ref is not None:
                 yield ref
 

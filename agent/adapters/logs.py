@@ -1,0 +1,66 @@
+"""Structured logs: JSON lines on standard error, and a bounded buffer that is sent over MQTT."""
+
+import logging
+import sys
+from collections import deque
+from collections.abc import MutableMapping
+from typing import Any, cast
+
+import structlog
+
+from wherry.protocol.up.log import Level, LogLine
+
+MAX_LINES = 200
+"""Lines kept between two batches: this is the rate limit; what is more is counted and dropped."""
+
+MAX_BATCH_BYTES = 48 * 1024
+MAX_FIELD_CHARS = 500
+
+
+class LogBuffer:
+    """A structlog processor that keeps a copy of each line for the next batch. Not for several threads."""
+
+    def __init__(self, max_lines: int = MAX_LINES) -> None:
+        self._lines: deque[LogLine] = deque()
+        self._max_lines = max_lines
+        self._dropped = 0
+
+    def __call__(self, _logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        fields = {
+            key: str(value)[:MAX_FIELD_CHARS] for key, value in line.items() if key not in ("event", "level", "at_s")
+        }
+        level, event = cast(Level, line["level"]), str(line["event"])[:MAX_FIELD_CHARS]
+        if len(self._lines) >= self._max_lines:
+            self._dropped += 1
+        else:
+            self._lines.append(LogLine(at_s=line["at_s"], level=level, event=event, fields=fields))
+        return line
+
+    def take(self) -> tuple[tuple[LogLine, ...], int]:
+        """The lines of the next batch, and how many were dropped before them; both are forgotten here."""
+        taken, size = [], 0
+        while self._lines and size < MAX_BATCH_BYTES:
+            line = self._lines.popleft()
+            size += 80 + len(line.event) * 2 + sum(len(key) + len(value) * 2 + 8 for key, value in line.fields.items())
+            taken.append(line)
+        dropped, self._dropped = self._dropped, 0
+        return tuple(taken), dropped
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+
+def configure(level: str, buffer: LogBuffer, device: str) -> structlog.typing.FilteringBoundLogger:
+    """A logger that writes JSON lines to standard error and keeps copies in `buffer`."""
+    logger = structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(key="at_s"),
+            buffer,
+            structlog.processors.JSONRenderer(default=str),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        cache_logger_on_first_use=True,
+    )
+    return cast(structlog.typing.FilteringBoundLogger, logger.bind(device=device))

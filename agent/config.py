@@ -1,0 +1,141 @@
+"""The agent's configuration: one TOML file, overridden by environment variables.
+
+A key `broker.port` is overridden by `WHERRY_AGENT_BROKER_PORT`. Units are in the names. Whatever is
+wrong is said in one line with the file and the key, before anything starts.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from wherry.agent.errors import BadConfig
+from wherry.protocol.types import DeviceId, Name
+
+ENV_PREFIX = "WHERRY_AGENT_"
+MIB = 1024 * 1024
+
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Bytes = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A misspelt key must not pass for its default."""
+
+
+class BrokerConfig(_Section, frozen=True, kw_only=True):
+    """`auto` tries MQTT 5, then 3.1.1, which NATS and older RabbitMQ speak."""
+
+    host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"
+    port: Port = 1883
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    keepalive_s: Annotated[int, msgspec.Meta(ge=5, le=3600)] = 30
+    """A lost device is noticed after one and a half times this; a cellular link wants more."""
+    session_expiry_s: Annotated[int, msgspec.Meta(ge=0)] = 7 * 24 * 3600
+    """How long the broker keeps orders for a device that is away; the desired document is kept for ever."""
+    reconnect_limit_s: Positive = 60.0
+
+
+class FeedConfig(_Section, frozen=True, kw_only=True):
+    """A directory of `.npz` files that drives the slot, again and again."""
+
+    directory: str
+    rate_hz: Annotated[float, msgspec.Meta(gt=0, le=10_000)] = 10.0
+
+
+class SlotConfig(_Section, frozen=True, kw_only=True):
+    feed: FeedConfig | None = None
+    threads: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+
+
+class ArtifactsConfig(_Section, frozen=True, kw_only=True):
+    """Limits on what is fetched and kept."""
+
+    max_bytes: Bytes = 512 * MIB
+    disk_reserve_bytes: Bytes = 64 * MIB
+    """Left free for everything else on the board: a full root partition stops more than us."""
+    ram_reserve_bytes: Bytes = 32 * MIB
+    window_blocks: Annotated[int, msgspec.Meta(ge=1, le=256)] = 16
+    """1 MiB on its way: enough for a fast link, little enough for a small broker queue."""
+    stall_s: Positive = 5.0
+    give_up_s: Positive = 1800.0
+
+
+class WorkerConfig(_Section, frozen=True, kw_only=True):
+    """Limits on a worker's answers and restarts."""
+
+    load_limit_s: Positive = 60.0
+    self_test_limit_s: Positive = 120.0
+    stop_limit_s: Positive = 10.0
+    restart_base_s: Positive = 0.2
+    restart_limit_s: Positive = 30.0
+    max_failures: Annotated[int, msgspec.Meta(ge=1)] = 5
+    """Failures in a row of the incumbent's worker before the agent falls back."""
+    stable_s: Positive = 30.0
+    """A worker that served this long has recovered: the next failure is counted from one."""
+
+
+class Config(_Section, frozen=True, kw_only=True):
+    device: DeviceId
+    fleet: Name
+    state_dir: Annotated[str, msgspec.Meta(min_length=1)]
+    runtime: Literal["auto", "litert", "tflite-runtime"] = "auto"
+    labels: dict[str, str] = {}
+    telemetry_window_s: Annotated[float, msgspec.Meta(ge=0.5, le=3600)] = 10.0
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    broker: BrokerConfig = BrokerConfig()
+    artifacts: ArtifactsConfig = ArtifactsConfig()
+    worker: WorkerConfig = WorkerConfig()
+    slots: Annotated[dict[Name, SlotConfig], msgspec.Meta(min_length=1, max_length=16)] = msgspec.field(
+        default_factory=lambda: {"main": SlotConfig()}
+    )
+
+
+def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
+    """Read and check the configuration; relative paths in it are relative to it. Raises BadConfig."""
+    try:
+        raw = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise BadConfig(str(path), "", f"cannot be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadConfig(str(path), "", f"is not TOML: {error}") from error
+    for name, value in (os.environ if environment is None else environment).items():
+        if name.startswith(ENV_PREFIX):
+            _override(raw, name, value)
+    try:
+        config = msgspec.convert(raw, Config, strict=False)
+    except msgspec.ValidationError as error:
+        raise _explain(str(path), str(error)) from error
+    return _anchored(config, path.resolve().parent)
+
+
+def _override(raw: dict[str, Any], name: str, value: str) -> None:
+    """Set the key that an environment variable names; sections are split off, keys keep underscores."""
+    key = name.removeprefix(ENV_PREFIX).lower()
+    section = next((entry for entry in ("broker", "artifacts", "worker") if key.startswith(entry + "_")), None)
+    if section is None and key not in Config.__struct_fields__:
+        raise BadConfig(f"environment variable {name}", "", f"no such key: {key}")
+    if section is None:
+        raw[key] = value
+    else:
+        raw.setdefault(section, {})[key.removeprefix(section + "_")] = value
+
+
+def _explain(source: str, problem: str) -> BadConfig:
+    """msgspec says ``Expected `int` - at `$.broker.port` ``; turn it round."""
+    what, _, where = problem.partition(" - at `")
+    return BadConfig(source, where.rstrip("`").removeprefix("$").removeprefix(".").replace("[...]", ".<name>"), what)
+
+
+def _anchored(config: Config, directory: Path) -> Config:
+    slots = {}
+    for name, slot in config.slots.items():
+        if slot.feed is not None:
+            feed = msgspec.structs.replace(slot.feed, directory=str(directory / slot.feed.directory))
+            slot = msgspec.structs.replace(slot, feed=feed)
+        slots[name] = slot
+    return msgspec.structs.replace(config, state_dir=str(directory / config.state_dir), slots=slots)

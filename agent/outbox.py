@@ -1,0 +1,134 @@
+"""Everything that goes up: what must arrive is kept on disk or retained, what may be lost is not.
+
+Rules upheld here:
+- An event is on disk before anything is done about sending it, and leaves when the broker has it.
+- At every connection: subscribe, then status, birth and reported, then the events in order.
+- Nothing here waits for the network.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from wherry.agent.adapters.broker import Connected, Taken
+from wherry.agent.adapters.clock import Clock
+from wherry.agent.adapters.logs import LogBuffer
+from wherry.agent.adapters.store.spool import Spool
+from wherry.agent.core.announce import Notice
+from wherry.agent.errors import StoreError
+from wherry.protocol import topics
+from wherry.protocol.codec import encode
+from wherry.protocol.errors import TooLarge
+from wherry.protocol.types import clip_reason
+from wherry.protocol.up import Birth, Event, Log, Reported, Status, Telemetry
+
+IN_FLIGHT = 16
+"""Events that wait for their acknowledgement at the same time."""
+
+
+class Link(Protocol):
+    """What is needed of a broker session; see `adapters.broker.Broker`."""
+
+    def publish(
+        self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False, expiry_s: int | None = None
+    ) -> tuple[int, int] | None: ...
+
+    def subscribe(self, topics: list[str], *, qos: int = 0) -> None: ...
+
+    def unsubscribe(self, topics: list[str]) -> None: ...
+
+
+class Outbox:
+    def __init__(
+        self,
+        *,
+        fleet: str,
+        device: str,
+        boot_id: str,
+        link: Link,
+        spool: Spool,
+        clock: Clock,
+        on_trouble: Callable[[str], None],
+    ) -> None:
+        self._fleet, self._device, self._boot_id = fleet, device, boot_id
+        self._link, self._spool, self._clock, self._on_trouble = link, spool, clock, on_trouble
+        self._next_seq = 0
+        self._batch = 0
+        self._in_flight: dict[tuple[int, int], int] = {}
+        self._last_sent = -1
+        self.online = False
+
+    def connected(self, at: Connected, birth: Birth, reported: Reported) -> None:
+        """Say who is here and what is true, and go on with the events from the oldest."""
+        self.online = True
+        self._in_flight.clear()
+        self._last_sent = -1
+        self._link.subscribe([topics.all_down(self._fleet, self._device)], qos=1)
+        self._retain("status", Status(presence="online", session=at.session))
+        self._retain("birth", birth)
+        self.report(reported)
+        self._send_events()
+
+    def disconnected(self) -> None:
+        self.online = False
+
+    def leave(self, session: int) -> None:
+        """Say goodbye; the session ends without its will."""
+        if self.online:
+            self._retain("status", Status(presence="offline", session=session))
+
+    def report(self, reported: Reported) -> None:
+        self._retain("reported", reported)
+
+    def note(self, notice: Notice, slot: str | None = None) -> None:
+        """Give what happened its number and time, keep it on disk, and send it when there is room."""
+        fields = {**msgspec.structs.asdict(notice), "reason": clip_reason(notice.reason)}
+        event = Event(boot_id=self._boot_id, seq=self._next_seq, at_s=self._clock.wall_s(), slot=slot, **fields)
+        self._next_seq += 1
+        try:
+            self._spool.add(encode(event))
+        except StoreError as error:
+            self._on_trouble(str(error))
+            return
+        self._send_events()
+
+    def taken(self, taken: Taken) -> None:
+        """The broker has an event: forget it."""
+        number = self._in_flight.pop(taken.token, None)
+        if number is not None:
+            self._spool.remove(number)
+            self._send_events()
+
+    def telemetry(self, telemetry: Telemetry, expiry_s: int) -> None:
+        if self.online:
+            self._link.publish(self._topic("telemetry"), encode(telemetry), expiry_s=expiry_s)
+
+    def logs(self, buffer: LogBuffer) -> None:
+        """Send a batch; while offline the buffer keeps the oldest lines and counts the rest."""
+        if not self.online or not len(buffer):
+            return
+        lines, dropped = buffer.take()
+        batch = Log(boot_id=self._boot_id, batch=self._batch, lines=lines, dropped=dropped)
+        self._batch += 1
+        try:
+            self._link.publish(self._topic("log"), encode(batch))
+        except TooLarge as error:
+            self._on_trouble(str(error))
+
+    def _send_events(self) -> None:
+        room = IN_FLIGHT - len(self._in_flight)
+        if not self.online or room <= 0:
+            return
+        for number, message in self._spool.oldest(room, self._last_sent):
+            token = self._link.publish(self._topic("event"), message, qos=1)
+            if token is None:
+                return
+            self._in_flight[token] = number
+            self._last_sent = number
+
+    def _retain(self, kind: topics.Up, message: Status | Birth | Reported) -> None:
+        self._link.publish(self._topic(kind), encode(message), qos=1, retain=True)
+
+    def _topic(self, kind: topics.Up) -> str:
+        return topics.up(self._fleet, self._device, kind)

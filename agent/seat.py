@@ -1,0 +1,121 @@
+"""One worker process and where it stands: loading, testing, ready, serving or stopping.
+
+Rules upheld here:
+- Every order has a time limit; a worker that does not answer in time is killed.
+- Whoever sits here hears exactly one end: `ended` is called once, with the reason in words.
+- What a worker says after it was told to stop counts no more, except its last window.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from wherry.agent.adapters.worker_process import WorkerEnded
+from wherry.agent.services import Services, Worker
+from wherry.agent.worker.messages import (
+    AnyAnswer,
+    AnyOrder,
+    Load,
+    Loaded,
+    Refused,
+    SelfTest,
+    SelfTested,
+    Serve,
+    Serving,
+    Stop,
+    Stopped,
+    Window,
+)
+
+Stage = Literal["loading", "testing", "ready", "starting", "serving", "stopping", "ended"]
+Role = Literal["serving", "candidate", "check"]
+
+
+class Hooks(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom to tell. `ended` gets the reason; not called for a worker that was told to stop."""
+
+    loaded: Callable[[Loaded], None]
+    tested: Callable[[SelfTested], None]
+    serving: Callable[[], None]
+    window: Callable[[Window], None]
+    ended: Callable[[str], None]
+
+
+class Seat:
+    def __init__(self, services: Services, slot: str, role: Role, hooks: Hooks) -> None:
+        self._services, self._hooks = services, hooks
+        self._worker: Worker = services.start_worker(slot, role, services.on_worker)
+        self._said = ""
+        self.stage: Stage = "loading"
+        self._limit = services.timers.after(services.config.worker.load_limit_s, self._expired)
+
+    @property
+    def worker_id(self) -> str:
+        return self._worker.worker_id
+
+    @property
+    def pid(self) -> int:
+        return self._worker.pid
+
+    def load(self, order: Load) -> None:
+        self._order("loading", order, self._services.config.worker.load_limit_s)
+
+    def test(self, order: SelfTest) -> None:
+        self._order("testing", order, self._services.config.worker.self_test_limit_s)
+
+    def serve(self, order: Serve) -> None:
+        self._order("starting", order, self._services.config.worker.load_limit_s)
+
+    def stop(self) -> None:
+        """Drain and leave; killed after a while."""
+        if self.stage not in ("stopping", "ended"):
+            self._order("stopping", Stop(), self._services.config.worker.stop_limit_s)
+
+    def hand_to(self, hooks: Hooks) -> None:
+        """Somebody else is told from now on."""
+        self._hooks = hooks
+
+    def kill(self) -> None:
+        self._worker.kill()
+
+    def said(self, answer: AnyAnswer) -> None:
+        """The worker answered; answers that do not belong to the stage are dropped."""
+        match self.stage, answer:
+            case _, Window():
+                self._hooks.window(answer)
+            case "loading", Loaded():
+                self._answered("ready")
+                self._hooks.loaded(answer)
+            case "testing", SelfTested():
+                self._answered("ready")
+                self._hooks.tested(answer)
+            case "starting", Serving():
+                self._answered("serving")
+                self._hooks.serving()
+            case "stopping", Stopped():
+                pass
+            case _, Refused():
+                self._said = answer.reason
+
+    def ended(self, event: WorkerEnded) -> None:
+        """The process is gone."""
+        stage, self.stage = self.stage, "ended"
+        self._limit.cancel()
+        self._worker.close()
+        if stage != "stopping":
+            self._hooks.ended(self._said or f"the worker ended while {stage}: {event.detail}")
+
+    def _order(self, stage: Stage, order: AnyOrder, limit_s: float) -> None:
+        self.stage = stage
+        self._limit.cancel()
+        self._limit = self._services.timers.after(limit_s, self._expired)
+        self._worker.send(order)
+
+    def _answered(self, stage: Stage) -> None:
+        self._limit.cancel()
+        self.stage = stage
+
+    def _expired(self) -> None:
+        self._said = self._said or f"no answer while {self.stage} within its time limit"
+        self._worker.kill()

@@ -1,0 +1,182 @@
+"""Runs one slot: takes its events through the table, saves the record, then carries out the actions.
+
+Rules upheld here:
+- One event at a time; what an action causes at once waits until the step before is done.
+- Saved, then announced, then acted. A record that cannot be saved is tried again, and nothing is done meanwhile.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from wherry.agent.cargo import Cargo
+from wherry.agent.core import effects
+from wherry.agent.core.announce import Notice, notices
+from wherry.agent.core.record import Attempt, SlotRecord
+from wherry.agent.core.recovery import recover
+from wherry.agent.core.slot import Action, SlotEvent, Step, knows, pursue, step
+from wherry.agent.crew import Crew
+from wherry.agent.errors import StoreError
+from wherry.agent.incumbent import Incumbent
+from wherry.agent.measures import Past
+from wherry.agent.outbox import Outbox
+from wherry.agent.services import Services
+from wherry.agent.slot_telemetry import SlotTelemetry
+from wherry.agent.trial import Trial
+from wherry.agent.worker.messages import Feed, Serve, Window
+from wherry.protocol.types import VersionRef
+
+SAVE_AGAIN_S = 5.0
+WORKER_WINDOW_S = 1.0
+"""Shorter than telemetry's: a bad candidate is noticed within a second."""
+
+
+class SlotRunner:
+    def __init__(
+        self, services: Services, crew: Crew, outbox: Outbox, name: str, boot_id: str, on_change: Callable[[], None]
+    ) -> None:
+        self.name = name
+        self._services, self._outbox, self._on_change = services, outbox, on_change
+        self._queue: deque[SlotEvent | None] = deque()
+        self._busy = False
+        self._past = Past()
+        self._past_of: VersionRef | None = None
+        serve = _serve_order(services, name)
+        self.cargo = Cargo(services, happen=self.happen, note=self._note_block)
+        self._incumbent = Incumbent(
+            services, crew, name, slot=self._slot, happen=self.happen, note=self._note,
+            window=self._incumbent_measured, serve=serve,
+        )  # fmt: skip
+        self._trial = Trial(
+            services, crew, name, slot=self._slot, happen=self.happen, window=self._candidate_measured, serve=serve
+        )
+        self._telemetry = SlotTelemetry(services, outbox, name, boot_id)
+        self._actions = self._action_table()
+
+    def boot(self) -> None:
+        """Go on from what is on disk."""
+        self._queue.append(None)
+        self._work()
+
+    def happen(self, event: SlotEvent) -> None:
+        """Take an event through the table, now or right after the one that is being worked on."""
+        self._queue.append(event)
+        self._work()
+
+    def consider(self) -> None:
+        """Look at the wish, which may be new."""
+        if (event := pursue(self._slot())) is not None:
+            self.happen(event)
+
+    def ask_restart(self) -> str | None:
+        """Start the worker again; why not, where that makes no sense now."""
+        state = self._slot().state
+        if not knows(state, "restart-asked"):
+            return f"slot {self.name} is in {state}"
+        self.happen(SlotEvent("restart-asked", "the operator asked"))
+        return None
+
+    def broker_reached(self) -> None:
+        self._trial.reached()
+
+    def send_telemetry(self) -> None:
+        on_trial = self._slot().state == "probation"
+        self._telemetry.send(self._slot(), self._trial.pid if on_trial else self._incumbent.pid)
+
+    def _slot(self) -> SlotRecord:
+        return self._services.store.record.slot(self.name)
+
+    def _attempt(self) -> Attempt:
+        attempt = self._slot().attempt
+        assert attempt is not None, "this action belongs to an attempt"
+        return attempt
+
+    def _work(self) -> None:
+        """Empty the queue. `None` in it stands for the start of the agent."""
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._queue:
+                event = self._queue[0]
+                done = recover(self._slot()) if event is None else step(self._slot(), event)
+                self._save(done)
+                self._queue.popleft()
+                self._carry_out(done)
+                if not self._queue and (follow := pursue(self._slot())) is not None:
+                    self._queue.append(follow)
+        except StoreError as error:
+            self._services.log.warning("the state cannot be saved", slot=self.name, reason=str(error))
+            self._services.timers.after(SAVE_AGAIN_S, self._work)
+        finally:
+            self._busy = False
+
+    def _save(self, done: Step) -> None:
+        store = self._services.store
+        if done.after.state == "probation" and done.before.state == "switch":
+            done = msgspec.structs.replace(done, after=effects.with_baseline(done.after, self._past.p95_ms()))
+        store.save(store.record.with_slot(self.name, done.after))
+
+    def _carry_out(self, done: Step) -> None:
+        for notice in notices(done):
+            self._note(notice)
+        if done.before != done.after:
+            self._on_change()
+        for action in done.actions:
+            self._actions[action]()
+
+    def _action_table(self) -> dict[Action, Callable[[], object]]:
+        return {
+            "fetch-manifest": lambda: self.cargo.fetch_manifest(self._attempt()),
+            "fetch-blobs": lambda: self.cargo.fetch_blobs(self._attempt()),
+            "verify-blobs": lambda: self.cargo.verify(self._attempt()),
+            "drop-download": self.cargo.drop,
+            "start-candidate": self._trial.start,
+            "resume-candidate": self._trial.resume,
+            "serve-candidate": self._trial.serve,
+            "watch-candidate": self._trial.watch,
+            "stop-candidate": self._trial.stop,
+            "start-serving": self._incumbent.start,
+            "restart-serving": self._incumbent.restart_later,
+            "replace-serving": self._incumbent.stop,
+            "stop-serving": self._incumbent.stop,
+            "adopt-candidate": self._adopt,
+            "collect-garbage": self.cargo.sweep,
+        }
+
+    def _adopt(self) -> None:
+        seat = self._trial.hand_over()
+        assert seat is not None, "a healthy candidate has a worker"
+        self._incumbent.adopt(seat)
+
+    def _incumbent_measured(self, window: Window) -> None:
+        incumbent = self._slot().incumbent
+        if incumbent != self._past_of:
+            self._past_of = incumbent
+            self._past.clear()
+        self._past.add(window)
+        if incumbent is not None:
+            self._telemetry.add(incumbent, "running", window)
+
+    def _candidate_measured(self, window: Window) -> None:
+        if self._slot().state == "probation":
+            self._telemetry.add(self._attempt().ref, "probation", window)
+
+    def _note(self, notice: Notice) -> None:
+        fields = {key: str(value) for key, value in msgspec.structs.asdict(notice).items() if value not in (None, "")}
+        del fields["kind"]
+        self._services.log.info(notice.kind, slot=self.name, **fields)
+        self._outbox.note(notice, self.name)
+
+    def _note_block(self, notice: Notice) -> None:
+        attempt = self._slot().attempt
+        self._note(msgspec.structs.replace(notice, ref=None if attempt is None else attempt.ref))
+
+
+def _serve_order(services: Services, name: str) -> Serve:
+    feed = services.config.slots[name].feed
+    return Serve(
+        feed=None if feed is None else Feed(directory=feed.directory, rate_hz=feed.rate_hz),
+        window_s=min(WORKER_WINDOW_S, services.config.telemetry_window_s),
+    )

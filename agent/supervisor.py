@@ -1,0 +1,199 @@
+"""The supervisor: one thread, one inbox, and all the state of the agent.
+
+Whatever happens elsewhere (the broker's thread, workers, HTTP, signals) is put into the inbox as a
+value. One turn takes one value or runs what is due; nothing else touches the state.
+"""
+
+import queue
+
+import msgspec
+
+from wherry.agent.adapters.broker import Arrived, Connected, Disconnected, Taken
+from wherry.agent.adapters.http_blocks import HttpBlock
+from wherry.agent.adapters.logs import LogBuffer
+from wherry.agent.adapters.worker_process import WorkerEnded, WorkerSaid
+from wherry.agent.core.announce import Notice
+from wherry.agent.core.desired import accept
+from wherry.agent.core.record import report
+from wherry.agent.crew import Crew
+from wherry.agent.errors import StoreError
+from wherry.agent.orders import Orders
+from wherry.agent.outbox import Outbox
+from wherry.agent.services import Services
+from wherry.agent.slot_runner import SlotRunner
+from wherry.protocol import topics
+from wherry.protocol.codec import decode_down
+from wherry.protocol.down import Action, Desired
+from wherry.protocol.errors import ProtocolError
+from wherry.protocol.topics import BlockTopic
+from wherry.protocol.up import Birth, Reported
+
+LOG_EVERY_S = 5.0
+IDLE_S = 60.0
+
+
+class Leave(msgspec.Struct, frozen=True):
+    """Stop in good order."""
+
+
+InboxEvent = Connected | Disconnected | Arrived | Taken | WorkerSaid | WorkerEnded | HttpBlock | Leave
+Inbox = queue.SimpleQueue[InboxEvent]
+
+
+class Supervisor:
+    """Call `start`, then `turn` until `leaving`, or `run`, which does both and `leave`s."""
+
+    def __init__(self, services: Services, inbox: Inbox, outbox: Outbox, birth: Birth, logs: LogBuffer) -> None:
+        self._services, self._inbox, self._outbox, self._birth, self._logs = services, inbox, outbox, birth, logs
+        self._crew = Crew(services)
+        self._session = 0
+        self._reported: Reported | None = None
+        self.leaving = False
+        self.runners = {
+            name: SlotRunner(services, self._crew, outbox, name, birth.boot_id, self._report)
+            for name in services.config.slots
+        }
+        self._orders = Orders(
+            services, self._crew, outbox, self.runners, send_logs=self._send_logs, on_change=self._report
+        )
+
+    def start(self) -> None:
+        """Sweep, say that the agent started, and let every slot go on from what is on disk."""
+        store = self._services.store
+        damaged = ", ".join(store.damaged_copies)
+        reason = f"damaged copies of the state record: {damaged}" if damaged else ""
+        self._outbox.note(Notice(kind="started", reason=reason))
+        next(iter(self.runners.values())).cargo.sweep()
+        for runner in self.runners.values():
+            runner.boot()
+        self._telemetry_due()
+        self._logs_due()
+
+    def run(self) -> None:
+        self.start()
+        while not self.leaving:
+            self.turn(IDLE_S)
+        self.leave()
+
+    def turn(self, limit_s: float) -> bool:
+        """Handle one event, waiting for it `limit_s` or until something is due; whether one came."""
+        try:
+            event = self._inbox.get(timeout=self._services.timers.wait_s(limit_s))
+        except queue.Empty:
+            event = None
+        if event is not None:
+            self._handle(event)
+        self._services.timers.run_due()
+        return event is not None
+
+    def leave(self) -> None:
+        """Say goodbye, stop asking, and let the workers drain; those that do not are killed."""
+        self._outbox.leave(self._session)
+        for runner in self.runners.values():
+            runner.cargo.pause()
+        self._crew.stop()
+        deadline_s = self._services.clock.now_s() + self._services.config.worker.stop_limit_s
+        while len(self._crew) and (left_s := deadline_s - self._services.clock.now_s()) > 0:
+            try:
+                event = self._inbox.get(timeout=left_s)
+            except queue.Empty:
+                break
+            if isinstance(event, WorkerSaid | WorkerEnded):
+                self._crew.heard(event)
+        self._crew.kill()
+
+    def _handle(self, event: InboxEvent) -> None:
+        match event:
+            case Arrived():
+                self._arrived(event)
+            case WorkerSaid() | WorkerEnded():
+                self._crew.heard(event)
+            case Taken():
+                self._outbox.taken(event)
+                self._reached()
+            case HttpBlock():
+                for runner in self.runners.values():
+                    runner.cargo.http_answered(event)
+            case Connected():
+                self._connected(event)
+            case Disconnected():
+                self._disconnected(event)
+            case Leave():
+                self.leaving = True
+
+    def _connected(self, event: Connected) -> None:
+        self._services.log.info("connected", session=event.session, protocol=f"MQTT {event.protocol}")
+        self._session = event.session
+        self._reported = self._make_report()
+        self._outbox.connected(event, self._birth, self._reported)
+        self._reached()
+        for runner in self.runners.values():
+            runner.cargo.connected()
+
+    def _disconnected(self, event: Disconnected) -> None:
+        self._services.log.warning("no broker", reason=event.reason, retry_s=round(event.retry_s, 1))
+        self._outbox.disconnected()
+        for runner in self.runners.values():
+            runner.cargo.disconnected()
+
+    def _reached(self) -> None:
+        for runner in self.runners.values():
+            runner.broker_reached()
+
+    def _arrived(self, event: Arrived) -> None:
+        """A message of the broker, which may be anything."""
+        try:
+            topic = topics.parse(event.topic)
+            if isinstance(topic, BlockTopic):
+                for runner in self.runners.values():
+                    runner.cargo.arrived(topic, event.payload)
+                return
+            if not event.payload:
+                return  # a retained message was cleared
+            message = decode_down(topic.kind, event.payload)
+        except ProtocolError as error:
+            self._services.log.warning("a message was refused", topic=event.topic[:120], reason=str(error))
+            return
+        if isinstance(message, Desired):
+            self._desired(message)
+        elif isinstance(message, Action):
+            self._orders.execute(message)
+
+    def _desired(self, desired: Desired) -> None:
+        accepted = accept(self._services.store.record, desired, tuple(self.runners))
+        if accepted is None:
+            return
+        if accepted.unknown:
+            self._services.log.warning("slots that this device does not have", slots=", ".join(accepted.unknown))
+        try:
+            self._services.store.save(accepted.record)
+        except StoreError as error:
+            self._services.log.warning("a desired document cannot be saved", reason=str(error))
+            return  # it is retained: the next connection brings it again
+        for runner in self.runners.values():
+            runner.consider()
+        self._report()
+
+    def _make_report(self) -> Reported:
+        record = self._services.store.record
+        slots = tuple(report(name, record.slot(name)) for name in self.runners)
+        return Reported(epoch=record.epoch, generation=record.generation, slots=slots)
+
+    def _report(self) -> None:
+        """Send what is true now, unless it is what was said last."""
+        reported = self._make_report()
+        if reported != self._reported and self._outbox.online:
+            self._reported = reported
+            self._outbox.report(reported)
+
+    def _send_logs(self) -> None:
+        self._outbox.logs(self._logs)
+
+    def _logs_due(self) -> None:
+        self._send_logs()
+        self._services.timers.after(LOG_EVERY_S, self._logs_due)
+
+    def _telemetry_due(self) -> None:
+        for runner in self.runners.values():
+            runner.send_telemetry()
+        self._services.timers.after(self._services.config.telemetry_window_s, self._telemetry_due)

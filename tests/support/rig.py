@@ -1,0 +1,160 @@
+"""A whole supervisor in one thread, with a clock that a test moves, a fake link and fake workers."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from tests.support.cargo_hold import DEVICE, FLEET, Version, desire
+from tests.support.fake_link import FakeLink
+from tests.support.fake_worker import Yard
+from wherry.agent.adapters.clock import Clock
+from wherry.agent.adapters.logs import LogBuffer
+from wherry.agent.adapters.store import Store
+from wherry.agent.config import ArtifactsConfig, Config
+from wherry.agent.core.record import SlotRecord
+from wherry.agent.outbox import Outbox
+from wherry.agent.services import Services
+from wherry.agent.supervisor import Inbox, Supervisor
+from wherry.agent.timers import Timers
+from wherry.protocol import topics
+from wherry.protocol.blob import BlobRef
+from wherry.protocol.codec import encode
+from wherry.protocol.runtime import Runtime
+from wherry.protocol.types import Message
+from wherry.protocol.up import Birth, Event, Reported
+from wherry.protocol.up.telemetry import SystemReading
+
+M = TypeVar("M", bound=Message)
+GIB = 1 << 30
+
+
+class HandClock(Clock):
+    """Time passes when the test says so."""
+
+    def __init__(self) -> None:
+        self.at_s = 1000.0
+
+    def now_s(self) -> float:
+        return self.at_s
+
+    def wall_s(self) -> float:
+        return 1.7e9 + self.at_s
+
+
+class StillMetrics:
+    def read(self, worker_pid: int | None) -> SystemReading:
+        return SystemReading(
+            cpu_share=0.1, load_1min=0.1, ram_available_bytes=GIB, disk_free_bytes=GIB, supervisor_rss_bytes=1
+        )
+
+
+class Rig:
+    """`boot` starts an agent on the directory, `cut` ends it as a power cut does: without a word."""
+
+    def __init__(self, directory: Path, config: Config | None = None) -> None:
+        self.config = config or Config(
+            device=DEVICE, fleet=FLEET, state_dir=str(directory), artifacts=ArtifactsConfig(disk_reserve_bytes=0)
+        )
+        self.clock = HandClock()
+        self.http: list[tuple[str, BlobRef, int]] = []
+        self.retained: dict[str, bytes] = {}
+        self.boots = 0
+        self.yard = Yard()
+        self.conduct = self.yard.conduct
+        self.logs = LogBuffer()
+
+    def boot(self, *, online: bool = True) -> "Rig":
+        self.boots += 1
+        self.store = Store(Path(self.config.state_dir))
+        self.inbox: Inbox = Inbox()
+        self.yard = Yard()
+        self.yard.conduct = self.conduct
+        self.link = FakeLink(self.inbox.put)
+        self.link.retained = self.retained
+        runtimes = (Runtime(family="litert", version="2.3.0"),)
+        timers = Timers(self.clock.now_s)
+        log = structlog.wrap_logger(None, processors=[_drop], wrapper_class=structlog.make_filtering_bound_logger(0))
+        outbox = Outbox(
+            fleet=FLEET, device=DEVICE, boot_id=f"boot-{self.boots}", link=self.link, spool=self.store.events,
+            clock=self.clock, on_trouble=_raise,
+        )  # fmt: skip
+        services = Services(
+            config=self.config, store=self.store, link=self.link, ask_http=self._ask_http, chance=lambda: 0.5,
+            start_worker=self.yard.start, on_worker=self.inbox.put, metrics=StillMetrics(), runtimes=runtimes,
+            clock=self.clock, timers=timers, log=log,
+        )  # fmt: skip
+        birth = Birth(
+            boot_id=f"boot-{self.boots}", agent_version="0", machine="test", os="test", python="3", cpu_count=1,
+            ram_bytes=GIB, disk_total_bytes=GIB, disk_free_bytes=GIB, runtimes=runtimes,
+        )  # fmt: skip
+        self.supervisor = Supervisor(services, self.inbox, outbox, birth, self.logs)
+        if online:
+            self.link.connect()
+        self.supervisor.start()
+        self.settle()
+        return self
+
+    def cut(self) -> "Rig":
+        self.store.close()
+        return self
+
+    def settle(self) -> None:
+        """Handle everything that is waiting, without letting time pass."""
+        for _ in range(10_000):
+            if not self.supervisor.turn(0) and self.inbox.empty():
+                return
+        raise AssertionError("the agent never comes to rest")
+
+    def wait(self, seconds: float, *, windows: bool = True) -> None:
+        """Let time pass in half seconds; workers that serve say a window every second."""
+        for half in range(int(seconds * 2)):
+            self.clock.at_s += 0.5
+            if windows and half % 2:
+                self.yard.tick()
+            self.settle()
+
+    def publish(self, version: Version) -> None:
+        for topic, payload in version.messages().items():
+            self.link.put(topic, payload)
+
+    def want(self, generation: int, *versions: Version, url: str | None = None) -> None:
+        self.send(topics.down(FLEET, DEVICE, "desired"), encode(desire(generation, *versions, url=url)))
+
+    def send(self, topic: str, payload: bytes) -> None:
+        self.link.put(topic, payload)
+        self.settle()
+
+    def deploy(self, generation: int, version: Version) -> None:
+        """Publish and ask for a version, and let it run through its probation."""
+        self.publish(version)
+        self.want(generation, version)
+        self.wait(6)
+
+    @property
+    def slot(self) -> SlotRecord:
+        return self.store.record.slot("main")
+
+    def sent(self, kind: type[M]) -> list[M]:
+        return [message for message in self.link.sent if isinstance(message, kind)]
+
+    def events(self, kind: str) -> list[Event]:
+        return [event for event in self.sent(Event) if event.kind == kind]
+
+    def reported(self) -> Reported:
+        return self.sent(Reported)[-1]
+
+    def _ask_http(self, artifacts_url: str, ref: BlobRef, index: int) -> None:
+        self.http.append((artifacts_url, ref, index))
+
+
+def _drop(*_: object) -> dict[str, object]:
+    raise structlog.DropEvent
+
+
+def _raise(reason: str) -> None:
+    raise AssertionError(reason)
+
+
+Condition = Callable[[], bool]
