@@ -32,9 +32,10 @@ class RolloutPlan(Struct, frozen=True, kw_only=True):
     """What must hold in every wave before the next one is opened.
 
     - `min_devices` must have committed, or all that can run it where the wave is smaller.
-    - `min_inferences` must have been answered by the version, over all devices that it was sent to.
+    - `min_inferences` must have been answered by the version, over the devices of the wave.
     - `soak_s` must pass after the last device of the wave has settled.
-    - More than `max_failures` failed devices, in the whole rollout, are a breach.
+    - More failed devices, in the whole rollout, than both `max_failures` and `max_failure_share` of those
+      reached are a breach: with five canaries one failure is 20 %, so a count is needed too.
     - A device that has not settled `device_deadline_s` after the version was sent to it has failed.
     - `max_error_share` and `max_p95_ratio` (p95 of the version to p95 of what those same devices ran
       before) are a breach when exceeded over at least `min_samples` inferences; a p95 under
@@ -50,6 +51,7 @@ class RolloutPlan(Struct, frozen=True, kw_only=True):
     min_devices: Positive = 1
     min_inferences: Count = 200
     max_failures: Count = 0
+    max_failure_share: Share = 0.0
     device_deadline_s: Annotated[float, msgspec.Meta(gt=0)] = 3600.0
     on_breach: OnBreach = "revert"
     max_p95_ratio: Annotated[float, msgspec.Meta(gt=0)] | None = None

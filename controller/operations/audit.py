@@ -1,6 +1,7 @@
 """Who did what, when: written by the operation itself, in its transaction."""
 
 import msgspec
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from wherry.controller.store.database import Database
@@ -28,4 +29,11 @@ def record(session: Session, action: str, subject: str, *, now_s: float, actor: 
 
 def list_audit(db: Database, *, max_rows: int = 200) -> list[AuditView]:
     """Newest first."""
-    raise NotImplementedError
+    with db.read() as session:
+        rows = session.scalars(select(AuditRow).order_by(AuditRow.id.desc()).limit(max_rows))
+        return [_view(row) for row in rows]
+
+
+def _view(row: AuditRow) -> AuditView:
+    detail = msgspec.json.decode(row.detail, type=dict[str, object])
+    return AuditView(id=row.id, at_s=row.at_s, actor=row.actor, action=row.action, subject=row.subject, detail=detail)

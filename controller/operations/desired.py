@@ -4,9 +4,22 @@ The database holds every intent; the broker's retained copy may be lost at any t
 publishes asks `pending_publications` after every change and on a timer, and tells `mark_published`.
 """
 
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from wherry.controller.core.compatibility import Misfit, choose
+from wherry.controller.errors import Conflict
+from wherry.controller.operations import audit, registry
+from wherry.controller.operations.documents import assignment_of, document, want
+from wherry.controller.operations.fleet import find_device
+from wherry.controller.operations.overlap import refuse_overlap
 from wherry.controller.store.database import Database
+from wherry.controller.store.tables import DesiredRow, DeviceRow
 from wherry.protocol.down.desired import Assignment, Desired
+from wherry.protocol.manifest import decode_manifest
 from wherry.protocol.types import Struct
+from wherry.protocol.up import Birth
 
 REPUBLISH_AFTER_S = 30.0
 
@@ -25,7 +38,22 @@ def assign(db: Database, device: str, slot: str, version: str, *, now_s: float, 
     Bumps the generation in the same transaction. Idempotent: what is wanted already is left alone.
     Raises NotFound; Conflict where a live rollout has the device and slot, or no variant fits.
     """
-    raise NotImplementedError
+    with db.write() as session:
+        row = find_device(session, device)
+        found = registry.find_version(session, version)
+        refuse_overlap(session, slot, [device])
+        variants = decode_manifest(found.manifest).variants
+        if row.birth is None:
+            raise Conflict(f"device {device!r} has not said what it can run", "wait until it has connected")
+        fit = choose(variants, msgspec.json.decode(row.birth, type=Birth), slot)
+        if isinstance(fit, Misfit):
+            raise Conflict(f"device {device!r} cannot run {found.model}:{found.number}: {fit.reason}")
+        wanted = registry.assignment(session, found, fit.variant, slot)
+        if assignment_of(session.get(DesiredRow, device), slot) != wanted:
+            want(session, device, slot, wanted, now_s=now_s)
+            named = f"{found.model}:{found.number}"
+            audit.record(session, "assigned", device, now_s=now_s, actor=actor, slot=slot, version=named)
+        return wanted
 
 
 def pending_publications(
@@ -38,14 +66,41 @@ def pending_publications(
     """What to publish now: documents never published, and those published `republish_after_s` ago or
     more that the device has still not accepted. With 0, every document that the device lags behind.
     """
-    raise NotImplementedError
+    with db.read() as session:
+        found = [
+            _publication(desired, artifacts_url)
+            for desired, device in _documents(session)
+            if (device.reported_epoch, device.reported_generation) < (desired.epoch, desired.generation)
+        ]
+    due_s = now_s - republish_after_s
+    return [entry for entry in found if entry.published_s is None or entry.published_s <= due_s]
 
 
 def all_publications(db: Database, *, artifacts_url: str | None = None) -> list[Publication]:
     """Every device's document: for a broker that has lost what it retained."""
-    raise NotImplementedError
+    with db.read() as session:
+        return [_publication(desired, artifacts_url) for desired, _ in _documents(session)]
 
 
 def mark_published(db: Database, device: str, *, epoch: int, generation: int, now_s: float) -> None:
     """Record that the broker has taken the document. Ignored where a newer one was marked."""
-    raise NotImplementedError
+    with db.write() as session:
+        row = session.get(DesiredRow, device)
+        if row is not None and (epoch, generation) >= (row.published_epoch, row.published_generation):
+            row.published_epoch, row.published_generation, row.published_s = epoch, generation, now_s
+
+
+def _documents(session: Session) -> list[tuple[DesiredRow, DeviceRow]]:
+    rows = session.execute(
+        select(DesiredRow, DeviceRow)
+        .join(DeviceRow, DeviceRow.id == DesiredRow.device)
+        .where(DeviceRow.removed_s.is_(None))
+        .order_by(DesiredRow.device)
+    )
+    return [(desired, device) for desired, device in rows]
+
+
+def _publication(row: DesiredRow, artifacts_url: str | None) -> Publication:
+    current = (row.published_epoch, row.published_generation) == (row.epoch, row.generation)
+    published_s = row.published_s if current else None
+    return Publication(device=row.device, desired=document(row, artifacts_url), published_s=published_s)

@@ -1,39 +1,145 @@
 """What devices say, taken in. Nothing here trusts order, and nothing counts twice.
 
-A device that is not known is made at its first status, birth or reported document; what else it
-sends before that makes it known too, so that nothing is lost. No audit rows: these are facts, not
-decisions.
+Whatever a device sends makes it known, so that nothing is lost; a removed one is known again. No audit
+rows: these are facts, not decisions. `last_seen_s` moves only by what a device must have sent itself
+just now: retained copies that a broker repeats, and wills, do not move it.
+
+Every function raises Malformed for counters beyond `MAX_COUNT`: a hostile device must not be able to
+overflow a column or a sum.
 """
 
+from typing import Any
+
+import msgspec
+from sqlalchemy import Insert
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.orm import Session
+
 from wherry.controller.store.database import Database
+from wherry.controller.store.tables import Base, DeviceRow, EventRow, LogRow, TelemetryRow
+from wherry.protocol.errors import Malformed
 from wherry.protocol.up import Birth, Event, Log, Reported, Status, Telemetry
+
+MAX_COUNT = 2**40
 
 
 def apply_status(db: Database, device: str, status: Status, *, now_s: float) -> bool:
     """False where it is of an earlier session, a stale will, and was ignored."""
-    raise NotImplementedError
+    _bound(status.session)
+    with db.write() as session:
+        row = _device(session, device, now_s)
+        if status.session < row.session:
+            return False
+        row.presence, row.session = status.presence, status.session
+        if status.presence == "online":
+            row.last_seen_s = now_s
+        return True
 
 
 def apply_birth(db: Database, device: str, birth: Birth, *, now_s: float) -> None:
     """Keep the newest probed capability."""
-    raise NotImplementedError
+    body = msgspec.json.encode(birth)
+    with db.write() as session:
+        row = _device(session, device, now_s)
+        if row.birth != body:
+            row.birth, row.last_seen_s = body, now_s
 
 
 def apply_reported(db: Database, device: str, reported: Reported, *, now_s: float) -> None:
     """Keep the newest report. The topic is retained and of one writer, so the last to arrive is the newest."""
-    raise NotImplementedError
+    _bound(reported.epoch, reported.generation)
+    body = msgspec.json.encode(reported)
+    with db.write() as session:
+        row = _device(session, device, now_s)
+        if row.reported != body:
+            row.reported, row.last_seen_s = body, now_s
+            row.reported_epoch, row.reported_generation = reported.epoch, reported.generation
 
 
 def apply_event(db: Database, device: str, event: Event, *, now_s: float) -> bool:
     """Exactly once: False where (device, boot id, seq) is known, and nothing was done."""
-    raise NotImplementedError
+    _bound(event.seq)
+    values = {
+        "device": device,
+        "boot_id": event.boot_id,
+        "seq": event.seq,
+        "received_s": now_s,
+        "at_s": event.at_s,
+        "kind": event.kind,
+        "body": msgspec.json.encode(event),
+    }
+    return _once(db, EventRow, [values], device, now_s)
 
 
 def apply_telemetry(db: Database, device: str, telemetry: Telemetry, *, now_s: float) -> bool:
     """False where the window is known, and nothing was done."""
-    raise NotImplementedError
+    _bound(telemetry.window, telemetry.ref.version, telemetry.inferences, telemetry.errors)
+    _bound(telemetry.labelled, telemetry.correct, *telemetry.latency.counts)
+    values = {
+        "device": device,
+        "boot_id": telemetry.boot_id,
+        "slot": telemetry.slot,
+        "window": telemetry.window,
+        "received_s": now_s,
+        "model": telemetry.ref.model,
+        "version": telemetry.ref.version,
+        "artifact": telemetry.ref.artifact,
+        "phase": telemetry.phase,
+        "inferences": telemetry.inferences,
+        "errors": telemetry.errors,
+        "labelled": telemetry.labelled,
+        "correct": telemetry.correct,
+        "latency": msgspec.json.encode(telemetry.latency),
+        "predictions": msgspec.json.encode(telemetry.predictions),
+        "system": msgspec.json.encode(telemetry.system),
+    }
+    return _once(db, TelemetryRow, [values], device, now_s)
 
 
 def apply_log(db: Database, device: str, log: Log, *, now_s: float) -> bool:
     """False where the batch is known, and nothing was done."""
-    raise NotImplementedError
+    _bound(log.batch)
+    origin = {"device": device, "boot_id": log.boot_id, "batch": log.batch, "received_s": now_s}
+    values = [
+        {
+            **origin,
+            "line": number,
+            "at_s": line.at_s,
+            "level": line.level,
+            "event": line.event,
+            "fields": msgspec.json.encode(line.fields),
+        }
+        for number, line in enumerate(log.lines)
+    ]
+    return _once(db, LogRow, values, device, now_s)
+
+
+def _bound(*counts: int) -> None:
+    for count in counts:
+        if count > MAX_COUNT:
+            raise Malformed(f"a counter of {count}, more than {MAX_COUNT}")
+
+
+def _once(db: Database, table: type[Base], values: list[dict[str, Any]], device: str, now_s: float) -> bool:
+    """Insert what is new by the table's unique key; whether anything was."""
+    with db.write() as session:
+        _device(session, device, now_s).last_seen_s = now_s
+        session.flush()
+        new = [_inserted(session, insert(table).values(entry).on_conflict_do_nothing()) for entry in values]
+        return any(new)
+
+
+def _inserted(session: Session, statement: Insert) -> bool:
+    return session.connection().execute(statement).rowcount > 0
+
+
+def _device(session: Session, device: str, now_s: float) -> DeviceRow:
+    row = session.get(DeviceRow, device)
+    if row is None:
+        row = DeviceRow(
+            id=device, first_seen_s=now_s, last_seen_s=now_s, presence="offline", session=0,
+            reported_epoch=0, reported_generation=0,
+        )  # fmt: skip
+        session.add(row)
+    row.removed_s = None
+    return row

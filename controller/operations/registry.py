@@ -1,27 +1,36 @@
 """Models and their immutable, numbered versions."""
 
+import re
 from collections.abc import Callable
 
+import msgspec
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from wherry.controller.errors import Invalid, NotFound
+from wherry.controller.operations import audit
 from wherry.controller.store.database import Database
-from wherry.protocol.blob import BlobRef
-from wherry.protocol.manifest import Manifest
-from wherry.protocol.types import Struct
+from wherry.controller.store.tables import BlobRow, ModelRow, VersionRow
+from wherry.protocol.blob import BlobRef, describe, sha256
+from wherry.protocol.down.desired import Assignment
+from wherry.protocol.manifest import Manifest, decode_manifest, encode_manifest
+from wherry.protocol.types import Struct, is_name
 
 
-class ModelView(Struct, frozen=True, kw_only=True):
+class ModelView(Struct, frozen=True, kw_only=True, omit_defaults=False):
     name: str
     created_s: float
     versions: tuple[int, ...]
 
 
-class VersionView(Struct, frozen=True, kw_only=True):
+class VersionView(Struct, frozen=True, kw_only=True, omit_defaults=False):
     """`manifest` is the numbered one, whose bytes `manifest_ref` addresses. `report` is the converter's JSON."""
 
     model: str
     number: int
     manifest: Manifest
     manifest_ref: BlobRef
-    report: bytes
+    report: msgspec.Raw
     notes: str
     created_s: float
     created_by: str
@@ -33,12 +42,17 @@ class VersionView(Struct, frozen=True, kw_only=True):
 
 def add_blob(db: Database, ref: BlobRef, *, now_s: float) -> None:
     """Record that the artifact store holds the blob. Idempotent. Do this before `create_version`."""
-    raise NotImplementedError
+    with db.write() as session:
+        _add_blob(session, ref, now_s)
 
 
 def find_blob(db: Database, digest: str) -> BlobRef:
     """Raises NotFound where the artifact store was never given the blob."""
-    raise NotImplementedError
+    with db.read() as session:
+        row = session.get(BlobRow, digest)
+        if row is None:
+            raise NotFound(f"no blob {digest}", "upload it first")
+        return _ref(row)
 
 
 def create_version(
@@ -56,16 +70,128 @@ def create_version(
     `keep` is given the numbered manifest's bytes and must have stored them durably, under their
     digest, when it returns; it is called before the commit, so that a version whose manifest is
     missing cannot exist. Idempotent: the same content comes back as the version that it already is,
-    with `created` False. Raises Invalid where a blob that it names was not added.
+    with `created` False. Raises Invalid where a blob that it names was not added, or the report is
+    not JSON.
     """
-    raise NotImplementedError
+    bare = msgspec.structs.replace(manifest, version=0)
+    content_digest = sha256(encode_manifest(bare))
+    _check_report(report)
+    with db.write() as session:
+        same = select(VersionRow).where(VersionRow.model == bare.model, VersionRow.content_digest == content_digest)
+        existing = session.scalars(same).one_or_none()
+        if existing is not None:
+            return _view(session, existing)
+        _check_blobs(session, bare)
+        row = _number(session, bare, keep, now_s)
+        row.content_digest, row.report, row.notes, row.created_by = content_digest, report, notes, actor
+        session.add(row)
+        session.flush()
+        audit.record(session, "version-created", f"{row.model}:{row.number}", now_s=now_s, actor=actor, notes=notes)
+        return msgspec.structs.replace(_view(session, row), created=True)
 
 
 def list_models(db: Database) -> list[ModelView]:
     """By name; versions ascending."""
-    raise NotImplementedError
+    with db.read() as session:
+        numbers: dict[str, list[int]] = {}
+        for version in session.scalars(select(VersionRow).order_by(VersionRow.number)):
+            numbers.setdefault(version.model, []).append(version.number)
+        rows = session.scalars(select(ModelRow).order_by(ModelRow.name))
+        return [
+            ModelView(name=row.name, created_s=row.created_s, versions=tuple(numbers.get(row.name, ()))) for row in rows
+        ]
 
 
 def get_version(db: Database, text: str) -> VersionView:
     """`digits:3`, or `digits` for the newest. Raises Invalid or NotFound."""
-    raise NotImplementedError
+    with db.read() as session:
+        return _view(session, find_version(session, text))
+
+
+def find_version(session: Session, text: str) -> VersionRow:
+    """The row that `digits:3` or `digits` names. Raises Invalid or NotFound."""
+    found = re.fullmatch(r"([^:]+)(?::([0-9]{1,9}))?", text)
+    if found is None or not is_name(found[1]):
+        raise Invalid(f"not a version: {text!r}", "name it as digits:3, or digits for the newest")
+    model = found[1]
+    numbers = list(session.scalars(select(VersionRow.number).where(VersionRow.model == model)))
+    if not numbers:
+        raise NotFound(f"no model {model!r}", _known_models(session))
+    number = int(found[2]) if found[2] else max(numbers)
+    row = session.get(VersionRow, (model, number))
+    if row is None:
+        raise NotFound(f"no version {model}:{number}", f"the newest is {model}:{max(numbers)}")
+    return row
+
+
+def assignment(session: Session, version: VersionRow, variant: str, slot: str) -> Assignment:
+    """The order to run one variant of the version in a slot. The variant must exist."""
+    entry = decode_manifest(version.manifest).variant(variant)
+    assert entry is not None
+    return Assignment(
+        slot=slot,
+        model=version.model,
+        version=version.number,
+        variant=variant,
+        manifest=_ref(session.get_one(BlobRow, version.manifest_digest)),
+        artifact=entry.artifact.digest,
+    )
+
+
+def _number(session: Session, bare: Manifest, keep: Callable[[bytes], object], now_s: float) -> VersionRow:
+    if session.get(ModelRow, bare.model) is None:
+        session.add(ModelRow(name=bare.model, created_s=now_s))
+        session.flush()
+    newest = session.scalar(select(func.max(VersionRow.number)).where(VersionRow.model == bare.model)) or 0
+    data = encode_manifest(msgspec.structs.replace(bare, version=newest + 1))
+    ref = describe(data)
+    keep(data)
+    _add_blob(session, ref, now_s)
+    return VersionRow(model=bare.model, number=newest + 1, manifest=data, manifest_digest=ref.digest, created_s=now_s)
+
+
+def _check_blobs(session: Session, manifest: Manifest) -> None:
+    for variant in manifest.variants:
+        for what, ref in (("artifact", variant.artifact), ("golden vectors", variant.golden)):
+            row = session.get(BlobRow, ref.digest)
+            if row is None:
+                raise Invalid(
+                    f"the {what} of variant {variant.name} were not uploaded ({ref.digest})", "upload them first"
+                )
+            if _ref(row) != ref:
+                raise Invalid(f"the {what} of variant {variant.name} differ in size or hashes from those uploaded")
+
+
+def _check_report(report: bytes) -> None:
+    try:
+        msgspec.json.decode(report)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Invalid(f"the report is not JSON: {error}") from error
+
+
+def _add_blob(session: Session, ref: BlobRef, now_s: float) -> None:
+    if session.get(BlobRow, ref.digest) is None:
+        session.add(BlobRow(digest=ref.digest, size_bytes=ref.size_bytes, hashes=ref.hashes, created_s=now_s))
+        session.flush()
+
+
+def _ref(row: BlobRow) -> BlobRef:
+    return BlobRef(digest=row.digest, size_bytes=row.size_bytes, hashes=row.hashes)
+
+
+def _known_models(session: Session) -> str:
+    names = list(session.scalars(select(ModelRow.name).order_by(ModelRow.name).limit(10)))
+    return f"known are {', '.join(names)}" if names else "none exist yet: make one with `wherry convert`"
+
+
+def _view(session: Session, row: VersionRow) -> VersionView:
+    return VersionView(
+        model=row.model,
+        number=row.number,
+        manifest=decode_manifest(row.manifest),
+        manifest_ref=_ref(session.get_one(BlobRow, row.manifest_digest)),
+        report=msgspec.Raw(row.report),
+        notes=row.notes,
+        created_s=row.created_s,
+        created_by=row.created_by,
+    )

@@ -5,67 +5,38 @@ transaction that the rows were read in. So a controller killed at any moment car
 that is run again finds nothing left to do.
 """
 
-from collections.abc import Sequence
 from typing import Literal
 
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from wherry.controller.core import explain as text
+from wherry.controller.core.members import LIVE
 from wherry.controller.core.plan import RolloutPlan
+from wherry.controller.errors import Conflict, NotFound
+from wherry.controller.operations import audit, registry
+from wherry.controller.operations.carry_out import step
+from wherry.controller.operations.fleet import aim
+from wherry.controller.operations.launch import launch, plan_waves, variants_of
+from wherry.controller.operations.live_blobs import live_blobs
+from wherry.controller.operations.rollout_view import DeviceProgress, RolloutView, view
 from wherry.controller.store.database import Database
-from wherry.protocol.blob import BlobRef
+from wherry.controller.store.tables import RolloutRow
 from wherry.protocol.types import Struct
+
+__all__ = [
+    "DeviceProgress", "Restore", "RolloutView", "Tick", "abort", "explain", "get_rollout", "list_rollouts",
+    "live_blobs", "pause", "resume", "start", "tick",
+]  # fmt: skip
 
 Restore = Literal["keep", "revert"]
 
 
-class DeviceProgress(Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """`standing` is one of core.standing.STANDINGS; `wave` 0 is set apart: it cannot run any variant."""
-
-    device: str
-    wave: int
-    standing: str
-    reason: str
-    since_s: float
-    variant: str | None
-    previous: str | None
-    restored: bool
-
-
-class GateView(Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """`verdict` is ok, wait or breach; `reason` says why, with the numbers."""
-
-    gate: str
-    verdict: str
-    reason: str
-
-
-class RolloutView(Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """`state`: running, paused, reverting, then one of completed, reverted, held, aborted.
-
-    `wave` of `wave_count` is open, from 1. `counts` has the devices by standing. `live` is False
-    once nothing more happens by itself.
-    """
-
-    id: int
-    kind: str
-    plan: RolloutPlan
-    state: str
-    live: bool
-    reason: str
-    wave: int
-    wave_count: int
-    wave_opened_s: float
-    counts: dict[str, int]
-    created_s: float
-    created_by: str
-    ended_s: float | None
-    devices: tuple[DeviceProgress, ...]
-    gates: tuple[GateView, ...]
-
-
-class Tick(Struct, frozen=True, kw_only=True):
+class Tick(Struct, frozen=True, kw_only=True, omit_defaults=False):
     """`devices` have a new desired document; `changed` are the rollouts to show anew."""
 
-    devices: tuple[str, ...]
-    changed: tuple[int, ...]
+    devices: tuple[str, ...] = ()
+    changed: tuple[int, ...] = ()
 
 
 def start(db: Database, plan: RolloutPlan, *, now_s: float, actor: str) -> RolloutView:
@@ -75,47 +46,97 @@ def start(db: Database, plan: RolloutPlan, *, now_s: float, actor: str) -> Rollo
     waves do not reach all of it, Conflict where a live rollout has one of the devices and the slot,
     or no device can run the version (with the reasons).
     """
-    raise NotImplementedError
+    with db.write() as session:
+        version = registry.find_version(session, f"{plan.model}:{plan.version}")
+        waves = plan_waves(session, plan, version, aim(session, plan.target))
+        return view(session, launch(session, plan, waves, kind="rollout", now_s=now_s, actor=actor))
 
 
 def explain(db: Database, plan: RolloutPlan) -> str:
-    """What `start` would do, as text for a person; the order inside waves is drawn at the start."""
-    raise NotImplementedError
+    """What `start` would do now, as text for a person. Raises what `start` would."""
+    with db.read() as session:
+        version = registry.find_version(session, f"{plan.model}:{plan.version}")
+        candidates = aim(session, plan.target)
+        waves = plan_waves(session, plan, version, candidates)
+        return text.explain(plan, variants_of(version), candidates, waves)
 
 
 def pause(db: Database, rollout: int, *, now_s: float, actor: str) -> RolloutView:
-    """Send and promote nothing more; a breach still acts. Idempotent. Raises Conflict once ended."""
-    raise NotImplementedError
+    """Send and promote nothing more; a breach still acts, and deadlines still run.
+
+    Idempotent. Raises NotFound, or Conflict once it is being taken back or has ended.
+    """
+    return _switch(db, rollout, "paused", now_s=now_s, actor=actor)
 
 
 def resume(db: Database, rollout: int, *, now_s: float, actor: str) -> RolloutView:
-    """Carry on after `pause`. Idempotent. Raises Conflict once ended."""
-    raise NotImplementedError
+    """Carry on after `pause`. Idempotent. Raises NotFound, or Conflict once it has ended."""
+    return _switch(db, rollout, "running", now_s=now_s, actor=actor)
 
 
 def abort(db: Database, rollout: int, *, restore: Restore, now_s: float, actor: str) -> RolloutView:
     """Stop for good: `keep` leaves every device as it is, `revert` gives back what was there before.
 
-    Idempotent; a held rollout can still be reverted. Raises Conflict where it ended otherwise.
+    Idempotent; a held rollout can still be reverted. Raises NotFound, or Conflict where it ended otherwise.
     """
-    raise NotImplementedError
+    with db.write() as session:
+        row = _find(session, rollout)
+        if row.state == "aborted" or (row.state == "reverting" and restore == "revert"):
+            return view(session, row)
+        if row.state in ("completed", "reverted"):
+            raise Conflict(f"rollout {rollout} has ended {row.state}", f"use `wherry rollback {row.model}`")
+        row.reason = f"aborted by {actor}"
+        if restore == "revert":
+            row.state, row.ending, row.ended_s = "reverting", "aborted", None
+            step(session, row, now_s)
+        else:
+            row.state, row.ended_s = "aborted", now_s
+        audit.record(session, "rollout-aborted", f"rollout {rollout}", now_s=now_s, actor=actor, restore=restore)
+        return view(session, row)
 
 
 def tick(db: Database, *, now_s: float) -> Tick:
     """Carry every live rollout on by what is known now. Run at every event, and once a second."""
-    raise NotImplementedError
+    devices: list[str] = []
+    changed: list[int] = []
+    with db.write() as session:
+        rows = session.scalars(select(RolloutRow).where(RolloutRow.state.in_(LIVE)).order_by(RolloutRow.id)).all()
+        for row in rows:
+            done = step(session, row, now_s)
+            devices += done.devices
+            changed += [row.id] if done.changed else []
+    return Tick(devices=tuple(devices), changed=tuple(changed))
 
 
 def get_rollout(db: Database, rollout: int) -> RolloutView:
     """Raises NotFound."""
-    raise NotImplementedError
+    with db.read() as session:
+        return view(session, _find(session, rollout))
 
 
 def list_rollouts(db: Database, *, max_rollouts: int = 100) -> list[RolloutView]:
     """Newest first."""
-    raise NotImplementedError
+    with db.read() as session:
+        rows = session.scalars(select(RolloutRow).order_by(RolloutRow.id.desc()).limit(max_rollouts))
+        return [view(session, row) for row in rows.all()]
 
 
-def live_blobs(db: Database) -> Sequence[BlobRef]:
-    """What must be on the broker: all blobs that a live rollout, or a device out of step, still needs."""
-    raise NotImplementedError
+def _find(session: Session, rollout: int) -> RolloutRow:
+    row = session.get(RolloutRow, rollout)
+    if row is None:
+        raise NotFound(f"no rollout {rollout}", "see `wherry rollout list`")
+    return row
+
+
+def _switch(
+    db: Database, rollout: int, state: Literal["running", "paused"], *, now_s: float, actor: str
+) -> RolloutView:
+    with db.write() as session:
+        row = _find(session, rollout)
+        if row.state not in ("running", "paused"):
+            raise Conflict(f"rollout {rollout} is {row.state}: {row.reason}", "start another one")
+        if row.state != state:
+            row.state = state
+            audit.record(session, f"rollout-{state}", f"rollout {rollout}", now_s=now_s, actor=actor)
+            step(session, row, now_s)
+        return view(session, row)

@@ -7,12 +7,17 @@ Rules upheld here:
 - What may arrive twice has a unique key that the wire protocol guarantees.
 """
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint
+from typing import ClassVar
+
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
 class Base(DeclarativeBase):
     """The metadata that migrations are checked against."""
+
+    # SQLite's INTEGER has 64 bits, and only it can number rows by itself; elsewhere it has 32.
+    type_annotation_map: ClassVar = {int: BigInteger().with_variant(Integer(), "sqlite")}
 
 
 class MetaRow(Base):
@@ -105,7 +110,6 @@ class RolloutRow(Base):
     wave: Mapped[int]
     wave_count: Mapped[int]
     wave_opened_s: Mapped[float]
-    ending_s: Mapped[float | None]
     evidence: Mapped[bytes]
     created_s: Mapped[float]
     created_by: Mapped[str]
@@ -153,7 +157,7 @@ class EventRow(Base):
 
 
 class TelemetryRow(Base):
-    """One window. `latency` is JSON of the sketch, `body` of the rest of the message."""
+    """One window. `latency`, `predictions` and `system` are JSON of those parts of the message."""
 
     __tablename__ = "telemetry"
     __table_args__ = (

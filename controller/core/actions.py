@@ -1,0 +1,59 @@
+"""What the engine wants done. Carried out in the order given, in one transaction."""
+
+from wherry.controller.core.gates import GateResult
+from wherry.controller.core.members import End, Standing
+from wherry.protocol.types import Struct
+
+
+class Classify(Struct, frozen=True, kw_only=True):
+    """The device stands elsewhere than recorded."""
+
+    device: str
+    standing: Standing
+    reason: str
+
+
+class Judge(Struct, frozen=True, kw_only=True):
+    """The gates' answers, kept as the evidence for what follows."""
+
+    results: tuple[GateResult, ...]
+
+
+class Promote(Struct, frozen=True, kw_only=True):
+    """Open wave `wave`."""
+
+    wave: int
+
+
+class Send(Struct, frozen=True, kw_only=True):
+    """Put the variant into the device's desired document, and record what was there before."""
+
+    device: str
+    variant: str
+
+
+class Revert(Struct, frozen=True, kw_only=True):
+    """Stop, and begin to take the version back; `ending` is the state once that is done."""
+
+    ending: End
+    reason: str
+
+
+class Restore(Struct, frozen=True, kw_only=True):
+    """Give the device its previous assignment again.
+
+    A device that had none gets a document without the slot, which means `leave as is`: who has the
+    version keeps it, as there is nothing to go back to; who has not begun will never fetch it.
+    """
+
+    device: str
+
+
+class Finish(Struct, frozen=True, kw_only=True):
+    """The rollout has ended."""
+
+    state: End
+    reason: str
+
+
+Action = Classify | Judge | Promote | Send | Revert | Restore | Finish

@@ -1,0 +1,127 @@
+"""The rollout engine: rows and the time in, actions out. It has no other state.
+
+Rules upheld here:
+- A wave is opened only when every gate of the wave before is ok. Silence is never ok.
+- A breach acts at once, also while paused: `hold` ends the rollout as it is; `revert` takes the version
+  back from every device that it was ever sent to, whatever that device says.
+- A device is sent the version once. One that has its artifact in quarantine is not sent it.
+- Every rollout ends completed, reverted, held or aborted, and says why. Completed needs a commit.
+- Deciding twice on the same rows gives the same actions; on rows with the actions carried out, none.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from wherry.controller.core.actions import Action, Classify, Finish, Judge, Promote, Restore, Revert, Send
+from wherry.controller.core.compatibility import Fit, choose
+from wherry.controller.core.gates import GateResult, WaveEvidence, judge
+from wherry.controller.core.members import LIVE, Member, Rollout
+from wherry.controller.core.standing import FAILED, stand
+from wherry.protocol.up.reported import SlotReport
+
+AT_REST = ("empty", "running", "safe-mode")
+"""Phases of a slot in which nothing is being tried."""
+
+
+def decide(rollout: Rollout, members: Sequence[Member], now_s: float) -> list[Action]:
+    """What to do now. `members` are all devices of the rollout."""
+    if rollout.state not in LIVE:
+        return []
+    current = [_restand(rollout, member, now_s) for member in members]
+    actions: list[Action] = [
+        Classify(device=now.device, standing=now.standing, reason=now.reason)
+        for old, now in zip(members, current, strict=True)
+        if (old.standing, old.reason) != (now.standing, now.reason)
+    ]
+    if rollout.state == "reverting":
+        return actions + _take_back(rollout, current, now_s)
+    return actions + _carry_on(rollout, current, now_s)
+
+
+def _restand(rollout: Rollout, member: Member, now_s: float) -> Member:
+    place = stand(rollout, member, now_s)
+    since_s = member.standing_s if place.standing == member.standing else now_s
+    return msgspec.structs.replace(member, standing=place.standing, reason=place.reason, standing_s=since_s)
+
+
+def _carry_on(rollout: Rollout, members: Sequence[Member], now_s: float) -> list[Action]:
+    opened = tuple(entry for entry in members if 0 < entry.wave <= rollout.wave)
+    evidence = WaveEvidence(plan=rollout.plan, wave=rollout.wave, members=opened, now_s=now_s)
+    results = judge(evidence)
+    actions: list[Action] = [Judge(results=results)]
+    breaches = [result for result in results if result.verdict == "breach"]
+    if breaches:
+        return actions + _stop(rollout, members, breaches)
+    if rollout.state == "paused":
+        return actions
+    if any(result.verdict == "wait" for result in results):
+        return actions + _send(rollout, members, rollout.wave)
+    if rollout.wave < rollout.wave_count:
+        return [*actions, Promote(wave=rollout.wave + 1), *_send(rollout, members, rollout.wave + 1)]
+    return [*actions, Finish(state="completed", reason=_summary(members))]
+
+
+def _send(rollout: Rollout, members: Sequence[Member], wave: int) -> list[Action]:
+    actions: list[Action] = []
+    for member in members:
+        if not 0 < member.wave <= wave or member.standing != "waiting" or member.birth is None:
+            continue
+        fit = choose(rollout.variants, member.birth, rollout.plan.slot)
+        if isinstance(fit, Fit):
+            actions.append(Send(device=member.device, variant=fit.variant))
+    return actions
+
+
+def _stop(rollout: Rollout, members: Sequence[Member], breaches: Sequence[GateResult]) -> list[Action]:
+    reason = "; ".join(f"{breach.gate}: {breach.reason}" for breach in breaches)
+    told = f"wave {rollout.wave} of {rollout.wave_count}: {reason}"
+    if rollout.plan.on_breach == "hold":
+        return [Finish(state="held", reason=told)]
+    return [Revert(ending="reverted", reason=told), *_restore(members)]
+
+
+def _restore(members: Sequence[Member]) -> list[Action]:
+    return [Restore(device=entry.device) for entry in members if entry.sent is not None and entry.restored is None]
+
+
+def _take_back(rollout: Rollout, members: Sequence[Member], now_s: float) -> list[Action]:
+    restores = _restore(members)
+    if restores:
+        return restores
+    taken = [entry for entry in members if entry.restored is not None]
+    missing = [entry for entry in taken if not is_back(entry)]
+    overdue = [entry for entry in missing if _overdue(entry, now_s - rollout.plan.device_deadline_s)]
+    if len(overdue) < len(missing):
+        return []
+    told = f"; {len(taken) - len(missing)} of {len(taken)} devices confirmed that it is taken back"
+    absent = f", not heard from: {', '.join(entry.device for entry in missing[:5])}" if missing else ""
+    return [Finish(state=rollout.ending, reason=rollout.reason + told + absent)]
+
+
+def _overdue(member: Member, limit_s: float) -> bool:
+    return member.restored is not None and member.restored.at_s <= limit_s
+
+
+def is_back(member: Member) -> bool:
+    """Whether the device has accepted that the version was taken back, and tries nothing any more."""
+    if member.restored is None or not member.known:
+        return True
+    if member.report is None or member.accepted < member.restored.order:
+        return False
+    return member.report.phase in AT_REST and not _still_serving(member, member.report)
+
+
+def _still_serving(member: Member, report: SlotReport) -> bool:
+    """The device serves the version although it has something to go back to."""
+    sent = member.sent
+    if sent is None or sent.previous is None or sent.previous.ref == sent.assignment.ref:
+        return False
+    return report.serving == sent.assignment.ref
+
+
+def _summary(members: Sequence[Member]) -> str:
+    committed = sum(entry.standing == "committed" for entry in members)
+    failed = sum(entry.standing in FAILED for entry in members)
+    apart = sum(entry.standing == "incompatible" for entry in members)
+    return f"{committed} devices committed, {failed} failed, {apart} cannot run it"

@@ -1,0 +1,89 @@
+"""Where each device of a rollout stands. Every device stands in exactly one place.
+
+    waiting       not sent yet: its wave is not open, or it has not said what it can run
+    sent          the desired document names the version; the device has not accepted it yet
+    in-progress   the device has accepted it, and is fetching, testing or watching it
+    committed     the device serves it, and its own probation is over
+    rejected      the device refused it before the switch, or holds its artifact in quarantine
+    reverted      the device took it back by itself
+    silent        nothing decided before the deadline, for whatever reason
+    incompatible  no variant runs on it; never sent, never a success
+    removed       the operator has removed the device
+
+Standings are derived from what the device last reported, so a late returner that commits after all is
+counted as committed. They are frozen once the version has been taken back by the rollout.
+"""
+
+from wherry.controller.core.compatibility import Misfit, choose
+from wherry.controller.core.members import Member, Order, Rollout, Standing
+from wherry.protocol.down.desired import Assignment
+from wherry.protocol.types import Struct
+from wherry.protocol.up.reported import SlotReport
+
+FAILED: frozenset[Standing] = frozenset({"rejected", "reverted", "silent"})
+PENDING: frozenset[Standing] = frozenset({"waiting", "sent", "in-progress"})
+UNCOUNTED: frozenset[Standing] = frozenset({"incompatible", "removed"})
+"""Neither success nor failure: the version never had its chance there."""
+
+
+class Place(Struct, frozen=True, kw_only=True):
+    standing: Standing
+    reason: str = ""
+
+
+def stand(rollout: Rollout, member: Member, now_s: float) -> Place:
+    """Where the member stands at `now_s`."""
+    if member.wave == 0 or member.restored is not None:
+        return Place(standing=member.standing, reason=member.reason)
+    if not member.known:
+        return Place(standing="removed", reason="the device was removed from the fleet")
+    if member.sent is None:
+        return _before_sending(rollout, member, now_s)
+    place = progress(member.sent.assignment, member.sent.order, member.report, member.accepted)
+    if place.standing in PENDING and now_s >= member.sent.at_s + rollout.plan.device_deadline_s:
+        return Place(standing="silent", reason=_silence(place, rollout.plan.device_deadline_s))
+    return place
+
+
+def progress(assignment: Assignment, order: Order, report: SlotReport | None, accepted: Order) -> Place:
+    """How far a device is with an assignment that was sent to it in the document of `order`."""
+    if report is None or accepted < order:
+        return Place(standing="sent")
+    outcome = report.outcome
+    if outcome is not None and outcome.ref == assignment.ref and (outcome.epoch, outcome.generation) >= order:
+        if outcome.result == "committed" and report.phase == "safe-mode":
+            return Place(standing="reverted", reason="safe mode: it failed after it was committed")
+        reason = f"{outcome.phase}: {outcome.reason}" if outcome.reason else ""
+        return Place(standing=outcome.result, reason=reason)
+    if report.phase == "running" and report.serving == assignment.ref:
+        return Place(standing="committed")
+    return Place(standing="in-progress", reason=report.phase)
+
+
+def quarantine_reason(report: SlotReport | None, artifact: str) -> str | None:
+    """Why the device refuses the artifact; None where it does not."""
+    entries = report.quarantine if report is not None else ()
+    return next((entry.reason for entry in entries if entry.artifact == artifact), None)
+
+
+def _before_sending(rollout: Rollout, member: Member, now_s: float) -> Place:
+    if member.birth is None:
+        overdue = now_s >= rollout.wave_opened_s + rollout.plan.device_deadline_s
+        if member.wave <= rollout.wave and overdue:
+            return Place(
+                standing="silent", reason=f"did not say what it can run in {rollout.plan.device_deadline_s:g} s"
+            )
+        return Place(standing="waiting", reason="has not said what it can run")
+    fit = choose(rollout.variants, member.birth, rollout.plan.slot)
+    if isinstance(fit, Misfit):
+        return Place(standing="incompatible", reason=fit.reason)
+    artifact = next(entry.artifact.digest for entry in rollout.variants if entry.name == fit.variant)
+    found_bad = quarantine_reason(member.report, artifact)
+    if found_bad is not None:
+        return Place(standing="rejected", reason=f"in quarantine on the device, not sent again: {found_bad}")
+    return Place(standing="waiting", reason="" if member.wave <= rollout.wave else f"wave {member.wave} is not open")
+
+
+def _silence(place: Place, deadline_s: float) -> str:
+    seen = "not accepted by the device" if place.standing == "sent" else f"last seen in {place.reason}"
+    return f"not settled {deadline_s:g} s after it was sent; {seen}"
