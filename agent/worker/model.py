@@ -43,8 +43,6 @@ def load_model(order: Load, load: LoadInterpreter) -> Model:
         interpreter = load(order.family, path, order.threads)
         _check("input", order.inputs, interpreter.inputs)
         _check("output", order.outputs, interpreter.outputs)
-        if not interpreter.outputs:
-            raise OrderRefused("the file has no outputs")
         model = Model(order.family, interpreter)
         zeros = [np.zeros(spec.shape, spec.dtype) for spec in model.inputs]
         for _ in range(order.warm_up):
@@ -59,6 +57,8 @@ def load_model(order: Load, load: LoadInterpreter) -> Model:
 def _check(kind: str, expected: Sequence[TensorSpec], actual: Sequence[TensorSpec]) -> None:
     if len(expected) != len(actual):
         raise OrderRefused(f"the file has {len(actual)} {kind}s, the manifest {len(expected)}")
+    if not actual:
+        raise OrderRefused(f"the file has no {kind}s")
     for number, (want, got) in enumerate(zip(expected, actual, strict=True)):
         if not _same(want, got):
             raise OrderRefused(f"{kind} {number} is {describe(got)} in the file and {describe(want)} in the manifest")
