@@ -38,6 +38,7 @@ class Converted:
     float_file: bytes
     artifact: bytes
     operators: tuple[Operator, ...]
+    per_channel_dense: bool
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 

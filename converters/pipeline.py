@@ -87,7 +87,13 @@ def _check_fits(request: ConversionRequest, inputs: Inputs, source: keras.Source
 
 def _describe(float_file: bytes, artifact: bytes) -> Converted:
     model = operators.parse(artifact)
-    return Converted(float_file, artifact, operators.operators(model), *operators.tensor_specs(model))
+    return Converted(
+        float_file,
+        artifact,
+        operators.operators(model),
+        operators.has_per_channel_dense(model),
+        *operators.tensor_specs(model),
+    )
 
 
 def _run(converted: Converted, proof: Samples, scratch: Path) -> list[runtimes.Run]:
@@ -117,12 +123,14 @@ def _verify(
     shown = parity.require(expected[: len(reference.stored)], reference.real[: len(expected)])
     limits = Budget(max_accuracy_loss=request.max_accuracy_loss, min_agreement=request.min_agreement)
     proof = inputs.proof
-    results = [families.judge(run, reference.real, proof.y, limits, converted.operators) for run in found]
+    results = [families.judge(run, reference.real, proof.y, limits) for run in found]
     families.require_any(results, range_hint(inputs.calibration.span, proof.span))
     admitted = [run for run, result in zip(found, results, strict=True) if result.ok]
     spreads = families.candidate_spreads(admitted)
     chosen = golden.choose(spreads)
     calm = np.flatnonzero(spreads <= spreads[chosen].max())
+    dense = converted.per_channel_dense
+    results = [families.with_floor(result, converted.operators, per_channel_dense=dense) for result in results]
     results = [families.with_tolerance(result, admitted, calm) for result in results]
     stored = {run.family: run.stored[chosen] for run in admitted if run.stored is not None}
     vectors = golden.golden_set(runtimes.to_stored(proof.x[chosen], converted.inputs[0]), stored)

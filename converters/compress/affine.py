@@ -6,7 +6,8 @@ Rules upheld here, each proved against the converter's own numbers by tests/inte
 - Activations are asymmetric over [-128, 127], and zero is always represented exactly.
 - Weights are symmetric over the narrow range [-127, 127], one scale a channel, zero point 0.
 - A bias is int32 at scale `input scale * weight scale`.
-- Values are rounded to nearest, halves away from zero, and saturate.
+- Stored values are rounded to nearest, halves away from zero, and saturate; accumulators are
+  requantized in fixed point, halves up.
 docs/reference/quantization.md explains the same in words.
 """
 
@@ -96,21 +97,15 @@ def fixed_point(multiplier: float) -> tuple[int, int]:
 
 
 def multiply_fixed(accumulator: Ints, mantissa: int, exponent: int) -> npt.NDArray[np.int64]:
-    """`accumulator * mantissa * 2 ** (exponent - 31)`, rounded as the TFLite reference kernels do.
+    """`accumulator * mantissa * 2 ** (exponent - 31)`, rounded as the built-in kernels do (ruy).
 
-    Two roundings: the high half of the doubled product (halves up), then the right shift (halves
-    away from zero).
+    Rounded twice, halves up: first the high half of the doubled product, then the right shift. A single
+    rounding of the exact product differs by one step about once in 4,000 values.
     """
     left, right = max(exponent, 0), max(-exponent, 0)
     product: npt.NDArray[np.int64] = (accumulator.astype(np.int64) << left) * mantissa
-    nudged = product + np.where(product >= 0, 1 << 30, 1 - (1 << 30))
-    high: npt.NDArray[np.int64] = np.sign(nudged) * (np.abs(nudged) >> 31)
-    if right == 0:
-        return high
-    remainder = high & ((1 << right) - 1)
-    threshold = (((1 << right) - 1) >> 1) + (high < 0)
-    shifted: npt.NDArray[np.int64] = (high >> right) + (remainder > threshold)
-    return shifted
+    high = (product + (1 << 30)) >> 31
+    return (high + ((1 << right) >> 1)) >> right
 
 
 def requantize(

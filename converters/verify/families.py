@@ -15,29 +15,31 @@ from wherry.protocol.manifest import Operator
 
 
 def judge(
-    run: Run,
-    reference: compare.Outputs,
-    labels: npt.NDArray[np.int64] | None,
-    limits: budget.Budget,
-    operators: tuple[Operator, ...],
+    run: Run, reference: compare.Outputs, labels: npt.NDArray[np.int64] | None, limits: budget.Budget
 ) -> FamilyResult:
     """Admit a family that ran the file within the budget; leave out any other, with the reason."""
     if run.stored is None:
         return FamilyResult(family=run.family, version=run.ran.version, ok=False, reason=run.ran.error)
     scores = budget.score(reference, run.real, labels)
     breach = budget.breach(scores, limits)
-    floor, reason = floors.floor(run.family, operators, run.ran.version)
     return FamilyResult(
         family=run.family,
         version=run.ran.version,
         ok=not breach,
-        reason=breach or reason,
-        floor=None if breach else floor,
+        reason=breach,
         scores=scores,
         load_ms=round(run.ran.load_ms, 3),
         p50_ms=round(run.ran.p50_ms, 4),
         p95_ms=round(run.ran.p95_ms, 4),
     )
+
+
+def with_floor(result: FamilyResult, operators: tuple[Operator, ...], *, per_channel_dense: bool) -> FamilyResult:
+    """Add the lowest version of an admitted family, and the reason."""
+    if not result.ok:
+        return result
+    floor, reason = floors.floor(result.family, operators, result.version, per_channel_dense=per_channel_dense)
+    return msgspec.structs.replace(result, floor=floor, reason=reason)
 
 
 def require_any(results: list[FamilyResult], hint: str) -> None:

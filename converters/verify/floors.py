@@ -81,6 +81,10 @@ LOWEST_TENSORFLOW: dict[str, tuple[str, ...]] = {
     name: tuple(versions) for name, *versions in (line.split() for line in _LOWEST.strip().splitlines())
 }
 
+_PER_CHANNEL_DENSE = "2.14"
+"""The converter stores a scale for each channel of a dense layer without raising the operator's version.
+2.14 is the oldest release on which that was run, and computed rightly; an older one may not know of it."""
+
 _LITERT_FIRST = "1.0.0"
 _LITERT_FIRST_TENSORFLOW = "2.17"
 
@@ -91,7 +95,9 @@ def lowest_tensorflow(operator: Operator) -> str | None:
     return versions[operator.version - 1] if operator.version <= len(versions) else None
 
 
-def floor(family: Family, operators: tuple[Operator, ...], measured: str) -> tuple[RuntimeFloor, str]:
+def floor(
+    family: Family, operators: tuple[Operator, ...], measured: str, *, per_channel_dense: bool = False
+) -> tuple[RuntimeFloor, str]:
     """The lowest version of `family` that runs a file with `operators`, and the reason in words.
 
     `measured` is the version that did run it.
@@ -101,8 +107,10 @@ def floor(family: Family, operators: tuple[Operator, ...], measured: str) -> tup
     if unknown:
         names = ", ".join(_label(operator) for operator in unknown)
         return _at(family, measured), f"measured: {names} not in the table"
-    operator, lowest = max(((o, v) for o, v in needs if v is not None), key=lambda need: version_key(need[1]))
-    reason = f"{_label(operator)} came with TensorFlow {lowest}"
+    reasons = [(v, f"{_label(o)} came with TensorFlow {v}") for o, v in needs if v is not None]
+    if per_channel_dense:
+        reasons.append((_PER_CHANNEL_DENSE, f"dense layers with a scale a channel, tried from {_PER_CHANNEL_DENSE} on"))
+    lowest, reason = max(reasons, key=lambda need: version_key(need[0]))
     if family == "tflite-runtime":
         floor = lowest if lowest.count(".") == 2 else f"{lowest}.0"
         return _at(family, floor), reason

@@ -35,6 +35,20 @@ def operators(model: Any) -> tuple[Operator, ...]:
     return tuple(Operator(name=name, version=version, count=n) for (name, version), n in sorted(counts.items()))
 
 
+def has_per_channel_dense(model: Any) -> bool:
+    """Whether a dense layer has int8 weights with more than one scale, which no operator version tells."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    for graph in model.subgraphs:
+        for op in graph.operators or ():
+            code = model.operatorCodes[op.opcodeIndex]
+            if max(code.builtinCode, code.deprecatedBuiltinCode) == schema.BuiltinOperator.FULLY_CONNECTED:
+                quantization = graph.tensors[op.inputs[1]].quantization
+                if quantization is not None and quantization.scale is not None and len(quantization.scale) > 1:
+                    return True
+    return False
+
+
 def tensor_specs(model: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """Inputs and outputs in the runtime's order, under the names of the signature."""
     graph, signature = model.subgraphs[0], model.signatureDefs[0]

@@ -97,6 +97,13 @@ def test_the_floor_is_the_newest_operator_or_what_was_measured(
     assert floors.floor("litert", tuple(operators), "2.3.0")[0].lowest == litert
 
 
+def test_a_scale_a_channel_raises_the_floor_though_no_version_tells() -> None:
+    dense = (operator("FULLY_CONNECTED", 4),)
+    assert floors.floor("tflite-runtime", dense, "2.14.0")[0].lowest == "1.14.0"
+    assert floors.floor("tflite-runtime", dense, "2.14.0", per_channel_dense=True)[0].lowest == "2.14.0"
+    assert floors.floor("litert", dense, "2.3.0", per_channel_dense=True)[0].lowest == "1.0.0"
+
+
 def test_the_table_of_operators_never_goes_back() -> None:
     for name, versions in floors.LOWEST_TENSORFLOW.items():
         known = [floors.version_key(version) for version in versions]
