@@ -55,7 +55,9 @@ class Operator(Struct, frozen=True, kw_only=True):
 class Tolerance(Struct, frozen=True, kw_only=True):
     """How far a device's golden outputs may be from the recorded ones, for one runtime family.
 
-    `max_abs` is in steps of the output's integers, or in the output's unit where it is float.
+    `max_abs` is in steps of the output's integers, or in the output's unit where it is float, and
+    holds for every element. `min_cosine` holds for every vector, over real (dequantized) values.
+    `min_top1_share` is of all vectors together.
     """
 
     family: Family

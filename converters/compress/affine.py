@@ -73,8 +73,13 @@ def weight_scales(weights: Floats, axis: int | None) -> npt.NDArray[np.float32]:
 
 
 def quantize_weights(weights: Floats, scales: npt.NDArray[np.float32], axis: int | None) -> npt.NDArray[np.int8]:
-    """Weights to int8 in [-127, 127] with the scales of `weight_scales`."""
-    steps = round_half_away(weights.astype(np.float64) / _along(scales, axis, weights.ndim))
+    """Weights to int8 in [-127, 127] with the scales of `weight_scales`.
+
+    Multiplied by the float32 inverse of the scale, as the converter does: a quotient that lies on a
+    half may fall on either side of it.
+    """
+    inverse = np.float32(1) / _along(scales, axis, weights.ndim)
+    steps = round_half_away(weights.astype(np.float32) * inverse)
     return np.clip(steps, -NARROW_MAX, NARROW_MAX).astype(np.int8)
 
 
@@ -100,7 +105,7 @@ def multiply_fixed(accumulator: Ints, mantissa: int, exponent: int) -> npt.NDArr
     """`accumulator * mantissa * 2 ** (exponent - 31)`, rounded as the built-in kernels do (ruy).
 
     Rounded twice, halves up: first the high half of the doubled product, then the right shift. A single
-    rounding of the exact product differs by one step about once in 4,000 values.
+    rounding of the exact product is one step off about once in 3,000 values.
     """
     left, right = max(exponent, 0), max(-exponent, 0)
     product: npt.NDArray[np.int64] = (accumulator.astype(np.int64) << left) * mantissa
