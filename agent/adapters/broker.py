@@ -25,6 +25,11 @@ from wherry.agent.config import BrokerConfig
 from wherry.agent.core.backoff import delay_s
 
 CONNECT_LIMIT_S = 20.0
+"""For the TCP connection and for the answer to CONNECT, over a bad link."""
+
+TRIAL_LIMIT_S = 5.0
+"""For the answer to CONNECT while another protocol can be tried: amqtt never answers MQTT 5."""
+
 STABLE_S = 10.0
 """A connection that held this long was a good one: the next failure is counted from one."""
 
@@ -143,7 +148,8 @@ class Broker:
         link.reached()
         self._client = client
         client.loop_start()
-        if self._stopping.is_set():
+        limit_s = TRIAL_LIMIT_S if len(self._protocols) > 1 else CONNECT_LIMIT_S
+        if self._stopping.is_set() or not link.answered.wait(limit_s):
             client.disconnect()
         link.over.wait()
         self._client = None
@@ -159,8 +165,9 @@ class _Link:
         self._since_s: float | None = None
         self._is_reached = False
         self._is_refused = False
+        self.answered = threading.Event()
         self.over = threading.Event()
-        self.reason = "the broker closed the connection"
+        self.reason = f"the broker did not accept the connection over MQTT {protocol}"
 
     @property
     def unheard(self) -> bool:
@@ -204,11 +211,13 @@ class _Link:
             self._is_refused = "protocol version" not in str(code).lower()
             return
         self._since_s = time.monotonic()
+        self.answered.set()
         self._on_event(Connected(self._session, self._protocol))
 
     def _disconnected(self, _client: mqtt.Client, _data: Any, _flags: Any, code: ReasonCode, _properties: Any) -> None:
         if self._since_s is not None and code.value:
             self.reason = f"the connection ended: {code}"
+        self.answered.set()
         self.over.set()
 
     def _arrived(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:

@@ -1,0 +1,46 @@
+"""The real agent as a process, with a directory of its own."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.cargo_hold import DEVICE, FLEET
+
+LIMIT_S = 20
+
+
+class AgentProcess:
+    """Standard error goes to `agent.log` in the directory."""
+
+    def __init__(self, directory: Path, port: int, protocol: str = "auto", feed_hz: float = 100.0) -> None:
+        self.directory = directory
+        self.log = directory / "agent.log"
+        self.config = directory / "agent.toml"
+        self.config.write_text(
+            f'device = "{DEVICE}"\nfleet = "{FLEET}"\nstate_dir = "state"\ntelemetry_window_s = 1.0\n'
+            f'[broker]\nport = {port}\nprotocol = "{protocol}"\nreconnect_limit_s = 1.0\n'
+            "[artifacts]\nstall_s = 1.0\ndisk_reserve_bytes = 0\nram_reserve_bytes = 0\n"
+            f'[slots.main.feed]\ndirectory = "feed"\nrate_hz = {feed_hz}\n'
+        )
+        self.process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "wherry.agent", "run", "--config", str(self.config)], stderr=log
+            )
+
+    def kill(self) -> None:
+        """As a power cut for this process: no goodbye."""
+        self.process.kill()
+        self.process.wait(LIMIT_S)
+
+    def start_again(self) -> None:
+        assert self.process.poll() is not None
+        self.process = self._start()
+
+    def stop(self) -> int:
+        """Ask it to leave; its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(LIMIT_S)
