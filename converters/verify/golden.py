@@ -33,11 +33,18 @@ def order(count: int) -> npt.NDArray[np.int64]:
 def choose(spreads: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """Indices of the golden candidates, by how far the kernels were apart on each.
 
-    Of each eighth the one in the middle: on the calmest, often a saturated output, a wrong kernel
-    is not seen, and on the wildest, at the edge between two answers, a right one looks wrong.
+    Of each eighth the wildest that is no wilder than the median of all, or else the calmest: on the
+    calmest of all, often a saturated output, a wrong kernel is not seen, and on the wildest, at the
+    edge between two answers, a right one looks wrong.
     """
+    median = np.median(spreads)
     eighths = np.array_split(np.arange(len(spreads), dtype=np.int64), min(VECTORS, len(spreads)))
-    return np.array([part[np.argsort(spreads[part], kind="stable")[(len(part) - 1) // 2]] for part in eighths])
+    return np.array([_middling(part, spreads, float(median)) for part in eighths], np.int64)
+
+
+def _middling(part: npt.NDArray[np.int64], spreads: npt.NDArray[np.float64], limit: float) -> int:
+    within = part[spreads[part] <= limit]
+    return int(within[spreads[within].argmax()] if within.size else part[spreads[part].argmin()])
 
 
 def golden_set(inputs: npt.NDArray[Any], outputs: Mapping[Family, npt.NDArray[Any]]) -> GoldenSet:

@@ -21,8 +21,8 @@ from wherry.protocol.types import Count
 MARGIN = 2.0
 """Times the measured spread: processors that could not be tried here may differ more than those that were."""
 
-LEAST_STEPS = 2.0
-"""For integer outputs, where the spread is 0: one rounding in the last layer and one before it."""
+LEAST_STEPS = 4.0
+"""For integer outputs, where the spread is next to nothing: some roundings, 1.6 % of the range."""
 
 LEAST_SHARE_OF_RANGE = 1e-4
 """For float outputs, of the largest magnitude: sums in another order."""

@@ -57,6 +57,8 @@ def test_both_families_run_it_with_goldens_and_tolerances(int8: Conversion) -> N
     assert satisfies(TFLITE_RUNTIME, variant.runtimes)
     assert satisfies(LITERT, variant.runtimes)
     assert {entry.family for entry in variant.tolerances} == {"tflite-runtime", "litert"}
+    floors = {floor.family: floor.lowest for floor in variant.runtimes}
+    assert floors == {"tflite-runtime": "2.14.0", "litert": "1.0.0"}, "its dense layers have a scale a channel"
     assert len(int8.golden.vectors) == golden.VECTORS
     for vector in int8.golden.vectors:
         assert [len(tensor) for tensor in vector.inputs] == [variant.inputs[0].size_bytes]
@@ -149,9 +151,14 @@ def test_a_wrongly_scaled_calibration_is_refused_by_the_budget(digits: Path, tmp
     assert [path.name for path in tmp_path.iterdir()] == ["scaled.npz"]
 
 
-def test_without_labels_agreement_is_the_budget(digits: Path, tmp_path: Path) -> None:
-    wanted = request(digits / "hasty.keras", digits / "train.npz", tmp_path / "out", min_agreement=1.0)
-    failed = convert(wanted).failed
+def test_without_an_evaluation_agreement_is_the_budget(digits: Path, tmp_path: Path) -> None:
+    held = request(digits / "hasty.keras", digits / "train.npz", tmp_path / "held", min_agreement=0.9)
+    scores = convert(held).report.runtimes[0].scores
+    assert scores is not None
+    assert 0.9 <= scores.agreement < 1.0
+    assert scores.accuracy is None, "labels of the calibration are training labels"
+    missed = request(digits / "hasty.keras", digits / "train.npz", tmp_path / "missed", min_agreement=1.0)
+    failed = convert(missed).failed
     assert failed.kind == "BudgetMissed"
     assert "agrees with the float model" in failed.message
 
