@@ -34,10 +34,11 @@ WORKER_WINDOW_S = 1.0
 
 class SlotRunner:
     def __init__(
-        self, services: Services, crew: Crew, outbox: Outbox, name: str, boot_id: str, on_change: Callable[[], None]
-    ) -> None:
+        self, services: Services, crew: Crew, outbox: Outbox, name: str, boot_id: str,
+        *, on_change: Callable[[], None], on_watch: Callable[[], None],
+    ) -> None:  # fmt: skip
         self.name = name
-        self._services, self._outbox, self._on_change = services, outbox, on_change
+        self._services, self._outbox, self._on_change, self._on_watch = services, outbox, on_change, on_watch
         self._queue: deque[SlotEvent | None] = deque()
         self._busy = False
         self._past = Past()
@@ -135,7 +136,7 @@ class SlotRunner:
             "start-candidate": self._trial.start,
             "resume-candidate": self._trial.resume,
             "serve-candidate": self._trial.serve,
-            "watch-candidate": self._trial.watch,
+            "watch-candidate": self._watch,
             "stop-candidate": self._trial.stop,
             "start-serving": self._incumbent.start,
             "restart-serving": self._incumbent.restart_later,
@@ -144,6 +145,10 @@ class SlotRunner:
             "adopt-candidate": self._adopt,
             "collect-garbage": self.cargo.sweep,
         }
+
+    def _watch(self) -> None:
+        self._trial.watch()
+        self._on_watch()
 
     def _adopt(self) -> None:
         seat = self._trial.hand_over()

@@ -50,7 +50,9 @@ class Supervisor:
         self._reported: Reported | None = None
         self.leaving = False
         self.runners = {
-            name: SlotRunner(services, self._crew, outbox, name, birth.boot_id, self._report)
+            name: SlotRunner(
+                services, self._crew, outbox, name, birth.boot_id, on_change=self._report, on_watch=self._say_again
+            )
             for name in services.config.slots
         }
         self._orders = Orders(
@@ -185,6 +187,11 @@ class Supervisor:
         if reported != self._reported and self._outbox.online:
             self._reported = reported
             self._outbox.report(reported)
+
+    def _say_again(self) -> None:
+        """Send the report as it is: a probation waits for the broker to acknowledge something."""
+        self._reported = None
+        self._report()
 
     def _send_logs(self) -> None:
         self._outbox.logs(self._logs)

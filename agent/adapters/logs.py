@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import MutableMapping
 from typing import Any, cast
 
+import msgspec
 import structlog
 
 from wherry.protocol.up.log import Level, LogLine
@@ -41,7 +42,7 @@ class LogBuffer:
         taken, size = [], 0
         while self._lines and size < MAX_BATCH_BYTES:
             line = self._lines.popleft()
-            size += 80 + len(line.event) * 2 + sum(len(key) + len(value) * 2 + 8 for key, value in line.fields.items())
+            size += len(msgspec.json.encode(line))
             taken.append(line)
         dropped, self._dropped = self._dropped, 0
         return tuple(taken), dropped
