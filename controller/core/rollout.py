@@ -6,7 +6,7 @@ Rules upheld here:
   back from every device that it was ever sent to, whatever that device says.
 - A device is sent the version once. One that has its artifact in quarantine is not sent it.
 - Every rollout ends completed, reverted, held or aborted, and says why. Completed needs a commit.
-- Deciding twice on the same rows gives the same actions; on rows with the actions carried out, none.
+- Deciding twice on the same rows gives the same actions; once they are carried out, none is decided again.
 """
 
 from collections.abc import Sequence
@@ -94,6 +94,8 @@ def _take_back(rollout: Rollout, members: Sequence[Member], now_s: float) -> lis
     overdue = [entry for entry in missing if _overdue(entry, now_s - rollout.plan.device_deadline_s)]
     if len(overdue) < len(missing):
         return []
+    if not taken:
+        return [Finish(state=rollout.ending, reason=f"{rollout.reason}; it was sent to nobody")]
     told = f"; {len(taken) - len(missing)} of {len(taken)} devices confirmed that it is taken back"
     absent = f", not heard from: {', '.join(entry.device for entry in missing[:5])}" if missing else ""
     return [Finish(state=rollout.ending, reason=rollout.reason + told + absent)]

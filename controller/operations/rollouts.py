@@ -16,12 +16,14 @@ from wherry.controller.core.plan import RolloutPlan
 from wherry.controller.errors import Conflict, NotFound
 from wherry.controller.operations import audit, registry
 from wherry.controller.operations.carry_out import step
+from wherry.controller.operations.documents import assignment_of
 from wherry.controller.operations.fleet import aim
 from wherry.controller.operations.launch import launch, plan_waves, variants_of
 from wherry.controller.operations.live_blobs import live_blobs
+from wherry.controller.operations.members import assignment
 from wherry.controller.operations.rollout_view import DeviceProgress, RolloutView, view
 from wherry.controller.store.database import Database
-from wherry.controller.store.tables import RolloutRow
+from wherry.controller.store.tables import DesiredRow, RolloutDeviceRow, RolloutRow
 from wherry.protocol.types import Struct
 
 __all__ = [
@@ -77,7 +79,8 @@ def resume(db: Database, rollout: int, *, now_s: float, actor: str) -> RolloutVi
 def abort(db: Database, rollout: int, *, restore: Restore, now_s: float, actor: str) -> RolloutView:
     """Stop for good: `keep` leaves every device as it is, `revert` gives back what was there before.
 
-    Idempotent; a held rollout can still be reverted. Raises NotFound, or Conflict where it ended otherwise.
+    Idempotent; a held rollout can still be reverted, unless its devices have moved on since. Raises
+    NotFound, or Conflict where it ended otherwise.
     """
     with db.write() as session:
         row = _find(session, rollout)
@@ -87,6 +90,7 @@ def abort(db: Database, rollout: int, *, restore: Restore, now_s: float, actor: 
             raise Conflict(f"rollout {rollout} has ended {row.state}", f"use `wherry rollback {row.model}`")
         row.reason = f"aborted by {actor}"
         if restore == "revert":
+            _refuse_moved_on(session, row)
             row.state, row.ending, row.ended_s = "reverting", "aborted", None
             step(session, row, now_s)
         else:
@@ -126,6 +130,17 @@ def _find(session: Session, rollout: int) -> RolloutRow:
     if row is None:
         raise NotFound(f"no rollout {rollout}", "see `wherry rollout list`")
     return row
+
+
+def _refuse_moved_on(session: Session, row: RolloutRow) -> None:
+    """Raises Conflict where one of its devices has been asked for something else since."""
+    entries = select(RolloutDeviceRow).where(RolloutDeviceRow.rollout == row.id, RolloutDeviceRow.sent.is_not(None))
+    for entry in session.scalars(entries):
+        if assignment_of(session.get(DesiredRow, entry.device), row.slot) != assignment(entry.sent):
+            raise Conflict(
+                f"{entry.device} was given something else since rollout {row.id} was {row.state}",
+                f"use `wherry rollback {row.model}`",
+            )
 
 
 def _switch(

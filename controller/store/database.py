@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
 from wherry.controller.errors import Unavailable
@@ -52,7 +52,7 @@ def open_database(path: Path) -> Database:
     engine = make_engine(path)
     try:
         schema.upgrade(engine)
-    except OperationalError as error:
+    except DatabaseError as error:
         engine.dispose()
         raise Unavailable(
             f"cannot use the database {path}: {error.orig}", "check the directory and its rights"

@@ -1,0 +1,121 @@
+"""A controller without a network: a real database, versions, and devices that report what a test says."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.support.controller_values import make_birth, make_manifest
+from wherry.controller.operations import devices, ingest, registry
+from wherry.controller.operations.desired import all_publications
+from wherry.controller.operations.registry import VersionView
+from wherry.controller.store.database import open_database
+from wherry.protocol.blob import BlobRef, describe
+from wherry.protocol.down.desired import Assignment, Desired
+from wherry.protocol.latency import LatencyWindow
+from wherry.protocol.manifest import Variant
+from wherry.protocol.runtime import Runtime
+from wherry.protocol.types import VersionRef
+from wherry.protocol.up import Event, Reported, Status, Telemetry
+from wherry.protocol.up.event import EventKind
+from wherry.protocol.up.reported import Outcome, QuarantineEntry, Result, SlotReport
+from wherry.protocol.up.telemetry import SystemReading
+
+SYSTEM = SystemReading(
+    cpu_share=0.2, load_1min=0.5, ram_available_bytes=2**29, disk_free_bytes=2**33, supervisor_rss_bytes=2**25
+)
+
+
+class Depot:
+    """`kept` are the manifests that were stored, by digest. `now_s` is the time of everything."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.db = open_database(path)
+        self.now_s = 1000.0
+        self.kept: dict[str, bytes] = {}
+        self._windows = 0
+        self._quarantine: dict[str, tuple[QuarantineEntry, ...]] = {}
+
+    def reopen(self) -> None:
+        """What a controller that was killed finds when it starts again."""
+        self.db.close()
+        self.db = open_database(self.path)
+
+    def keep(self, data: bytes) -> BlobRef:
+        ref = describe(data)
+        self.kept[ref.digest] = data
+        return ref
+
+    def version(self, salt: str, *variants: Variant, model: str = "digits") -> VersionView:
+        """Register the next version of the model, of bytes that `salt` decides."""
+        manifest = make_manifest(salt, *variants, model=model)
+        for variant in manifest.variants:
+            registry.add_blob(self.db, variant.artifact, now_s=self.now_s)
+            registry.add_blob(self.db, variant.golden, now_s=self.now_s)
+        return registry.create_version(self.db, manifest, report=b"{}", keep=self.keep, now_s=self.now_s, actor="ann")
+
+    def device(
+        self, device: str, *runtimes: Runtime, online: bool = True, labels: dict[str, str] | None = None
+    ) -> None:
+        """A board is switched on: it says that it is there, what it can run, and that it runs nothing."""
+        presence = "online" if online else "offline"
+        ingest.apply_status(self.db, device, Status(presence=presence, session=1), now_s=self.now_s)
+        ingest.apply_birth(self.db, device, make_birth(*runtimes, labels=labels or {}), now_s=self.now_s)
+        empty = Reported(epoch=0, generation=0, slots=(SlotReport(slot="main", phase="empty"),))
+        ingest.apply_reported(self.db, device, empty, now_s=self.now_s)
+
+    def desired(self, device: str) -> Desired:
+        """The document that would be published to the device, as it stands in the database."""
+        found = {entry.device: entry.desired for entry in all_publications(self.db)}
+        return found.get(device, Desired(epoch=1, generation=0))
+
+    def wanted(self, device: str) -> Assignment | None:
+        return next((entry for entry in self.desired(device).slots if entry.slot == "main"), None)
+
+    def runs(self, device: str) -> VersionRef | None:
+        """What the device last said that it serves."""
+        found = {entry.id: entry for entry in devices.list_devices(self.db)}[device]
+        return next((slot.serving for slot in found.slots), None)
+
+    def commit(self, *names: str) -> None:
+        """The devices take their documents and do as they are told."""
+        for device in names:
+            wanted = self.wanted(device)
+            serving = wanted.ref if wanted is not None else self.runs(device)
+            self._report(device, serving, "committed", "")
+
+    def refuse(self, device: str, result: Result, reason: str) -> None:
+        """The device takes its document, and keeps what it runs."""
+        self._report(device, self.runs(device), result, reason)
+
+    def telemetry(
+        self, device: str, ref: VersionRef, *, latencies_ms: Iterable[float] = (1.0,), errors: int = 0, correct: int = 0
+    ) -> bool:
+        """One window with an inference for every latency, all labelled."""
+        latency = LatencyWindow()
+        for latency_ms in latencies_ms:
+            latency.add(latency_ms)
+        self._windows += 1
+        window = Telemetry(
+            boot_id="b1", window=self._windows, window_s=10.0, slot="main", ref=ref, phase="running",
+            inferences=latency.count, errors=errors, latency=latency.sketch(), labelled=latency.count,
+            correct=correct, system=SYSTEM,
+        )  # fmt: skip
+        return ingest.apply_telemetry(self.db, device, window, now_s=self.now_s)
+
+    def event(self, device: str, seq: int, kind: EventKind, ref: VersionRef | None = None, reason: str = "") -> bool:
+        event = Event(boot_id="b1", seq=seq, at_s=5.0, kind=kind, slot="main", ref=ref, reason=reason)
+        return ingest.apply_event(self.db, device, event, now_s=self.now_s)
+
+    def _report(self, device: str, serving: VersionRef | None, result: Result, reason: str) -> None:
+        desired, wanted = self.desired(device), self.wanted(device)
+        order = {"epoch": desired.epoch, "generation": desired.generation}
+        outcome = None
+        if wanted is not None:
+            outcome = Outcome(ref=wanted.ref, result=result, phase="probation", reason=reason, **order)
+            if result != "committed":
+                bad = QuarantineEntry(artifact=wanted.artifact, reason=reason)
+                self._quarantine[device] = (*self._quarantine.get(device, ()), bad)
+        phase = "running" if serving is not None else "empty"
+        quarantine = self._quarantine.get(device, ())
+        slot = SlotReport(slot="main", phase=phase, serving=serving, outcome=outcome, quarantine=quarantine)
+        ingest.apply_reported(self.db, device, Reported(slots=(slot,), **order), now_s=self.now_s)

@@ -1,0 +1,112 @@
+"""The operator takes a whole fleet back with one command."""
+
+import pytest
+
+from tests.support.controller_values import LITERT_ONLY, TFLITE, make_variant
+from tests.support.depot import Depot
+from tests.unit.controller.test_rollouts import FLEET, complete, fleet, start, tick
+from wherry.controller.core.plan import Target
+from wherry.controller.errors import Conflict, NotFound
+from wherry.controller.operations import rollouts
+from wherry.controller.operations.rollback import rollback
+from wherry.controller.operations.rollouts import RolloutView
+
+__all__ = ["fleet"]
+
+
+def back(depot: Depot, version: int | None = None, target: Target | None = None) -> RolloutView:
+    return rollback(depot.db, "digits", version, target=target, now_s=depot.now_s, actor="ann")
+
+
+def wanted(depot: Depot) -> list[str]:
+    return [str(entry.ref) if entry else "-" for entry in map(depot.wanted, FLEET)]
+
+
+def test_every_device_is_told_at_once(fleet: Depot) -> None:
+    complete(fleet, 1)
+    complete(fleet, 2)
+    going = back(fleet, 1)
+    assert (going.kind, going.wave_count, going.counts) == ("rollback", 1, {"sent": 4})
+    assert wanted(fleet) == ["digits:1"] * 4
+    fleet.commit(*FLEET)
+    tick(fleet)
+    assert rollouts.get_rollout(fleet.db, going.id).state == "completed"
+
+
+def test_without_a_version_it_is_the_one_before(fleet: Depot) -> None:
+    complete(fleet, 1)
+    complete(fleet, 2)
+    start(fleet, 3)
+    fleet.refuse("pi-1", "reverted", "too slow")
+    tick(fleet)
+    tick(fleet, 200.0)
+    assert rollouts.get_rollout(fleet.db, 3).state == "reverted"
+    assert back(fleet).plan.version == 1
+
+
+def test_a_rollout_that_is_under_way_is_superseded(fleet: Depot) -> None:
+    complete(fleet, 1)
+    start(fleet, 2)
+    going = back(fleet)
+    assert going.plan.version == 1
+    assert rollouts.get_rollout(fleet.db, 2).state == "aborted"
+    assert rollouts.get_rollout(fleet.db, 2).reason == "superseded by a rollback"
+    assert wanted(fleet) == ["digits:1"] * 4
+
+
+def test_the_command_may_be_given_twice(fleet: Depot) -> None:
+    complete(fleet, 1)
+    complete(fleet, 2)
+    first = back(fleet)
+    assert back(fleet).id == first.id
+    assert back(fleet, 1).id == first.id
+    fleet.commit(*FLEET)
+    tick(fleet)
+    assert back(fleet).plan.version == 2, "after it, the version before is the one it came from"
+
+
+def test_who_cannot_run_it_or_found_it_bad_is_listed_with_the_reason(fleet: Depot) -> None:
+    fleet.version("litert", make_variant("litert", floors=LITERT_ONLY))
+    fleet.device("pi-4", TFLITE)
+    complete(fleet, 1)
+    start(fleet, 4)
+    fleet.refuse("pi-1", "reverted", "too slow")
+    tick(fleet)
+    going = back(fleet, 4)
+    told = {entry.device: (entry.standing, entry.reason) for entry in going.devices}
+    assert told["pi-4"][0] == "incompatible"
+    assert told["pi-1"] == ("rejected", "in quarantine on the device, not sent again: too slow")
+    assert told["pi-2"][0] == "sent"
+    assert wanted(fleet) == ["digits:1", "digits:4", "digits:4", "digits:1"]
+    fleet.commit("pi-2", "pi-3")
+    tick(fleet)
+    ended = rollouts.get_rollout(fleet.db, going.id)
+    assert (ended.state, ended.reason) == ("completed", "2 devices committed, 1 failed, 1 cannot run it")
+
+
+def test_silence_ends_it_with_the_count(fleet: Depot) -> None:
+    complete(fleet, 1)
+    complete(fleet, 2)
+    going = back(fleet, 1)
+    fleet.commit("pi-1")
+    tick(fleet, 4000.0)
+    ended = rollouts.get_rollout(fleet.db, going.id)
+    assert (ended.state, ended.counts) == ("completed", {"committed": 1, "silent": 3})
+    assert wanted(fleet) == ["digits:1"] * 4, "who returns late goes back all the same"
+
+
+def test_only_devices_that_have_the_model_are_touched(fleet: Depot) -> None:
+    complete(fleet, 1, target=Target(devices=("pi-1", "pi-2")))
+    complete(fleet, 2, target=Target(devices=("pi-1", "pi-2")))
+    assert [entry.device for entry in back(fleet).devices] != []
+    assert wanted(fleet) == ["digits:1", "digits:1", "-", "-"]
+
+
+def test_where_there_is_nothing_to_go_back_to_it_is_said(fleet: Depot) -> None:
+    with pytest.raises(Conflict, match="no earlier completed rollout"):
+        back(fleet)
+    with pytest.raises(NotFound, match="no version digits:9"):
+        back(fleet, 9)
+    with pytest.raises(Conflict, match="no device of the target has 'digits'"):
+        back(fleet, 1)
+    assert rollouts.list_rollouts(fleet.db) == []

@@ -1,0 +1,80 @@
+"""The database: its settings, its migrations, and what it refuses."""
+
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from tests.support.depot import Depot
+from wherry.controller.errors import NewerSchema, Unavailable
+from wherry.controller.operations import devices, registry
+from wherry.controller.operations.documents import current_epoch
+from wherry.controller.store.database import make_engine, open_database
+from wherry.controller.store.tables import Base
+
+
+def test_migrations_lead_from_nothing_to_the_tables_that_the_code_knows(depot: Depot) -> None:
+    engine = make_engine(depot.path)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    engine.dispose()
+
+
+def test_what_was_written_is_there_when_it_is_opened_again(depot: Depot) -> None:
+    depot.version("a")
+    depot.device("pi-1")
+    depot.reopen()
+    assert registry.get_version(depot.db, "digits:1").number == 1
+    assert [device.id for device in devices.list_devices(depot.db)] == ["pi-1"]
+
+
+def test_every_connection_is_durable(depot: Depot) -> None:
+    with depot.db.write() as session:
+        asked = ("journal_mode", "synchronous", "foreign_keys")
+        found = [session.connection().exec_driver_sql(f"PRAGMA {name}").scalar() for name in asked]
+    assert found == ["wal", 2, 1], "2 is FULL"
+
+
+def test_a_new_database_is_of_epoch_1(depot: Depot) -> None:
+    with depot.db.read() as session:
+        assert current_epoch(session) == 1
+
+
+def test_a_newer_schema_is_refused_in_one_line_and_left_alone(depot: Depot) -> None:
+    depot.db.close()
+    engine = make_engine(depot.path)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    engine.dispose()
+    before = depot.path.read_bytes()
+    with pytest.raises(NewerSchema) as refused:
+        open_database(depot.path)
+    assert "schema 9999" in refused.value.line
+    assert "\n" not in refused.value.line
+    assert depot.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["missing/wherry.db", "."])
+def test_a_path_that_cannot_be_is_one_line(tmp_path: Path, name: str) -> None:
+    with pytest.raises(Unavailable, match="cannot use the database"):
+        open_database(tmp_path / name)
+
+
+def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "wherry.db"
+    path.write_bytes(b"something else entirely, and long enough to be read" * 40)
+    with pytest.raises(Unavailable, match="not a database"):
+        open_database(path)
+    assert path.read_bytes().startswith(b"something else")
+
+
+def test_a_transaction_that_fails_leaves_nothing(depot: Depot) -> None:
+    def full(_data: bytes) -> None:
+        raise OSError("no space left")
+
+    view = depot.version("a")
+    manifest = view.manifest.__class__(model="doors", variants=view.manifest.variants)
+    with pytest.raises(OSError, match="no space"):
+        registry.create_version(depot.db, manifest, report=b"{}", keep=full, now_s=1.0, actor="ann")
+    assert [model.name for model in registry.list_models(depot.db)] == ["digits"]
