@@ -23,6 +23,8 @@ SYSTEM = SystemReading(
     cpu_share=0.2, load_1min=0.5, ram_available_bytes=2**29, disk_free_bytes=2**33, supervisor_rss_bytes=2**25
 )
 
+FLEET = ("pi-1", "pi-2", "pi-3", "pi-4")
+
 
 class Depot:
     """`kept` are the manifests that were stored, by digest. `now_s` is the time of everything."""

@@ -3,15 +3,13 @@
 import pytest
 
 from tests.support.controller_values import LITERT_ONLY, TFLITE, make_variant
-from tests.support.depot import Depot
-from tests.unit.controller.test_rollouts import FLEET, complete, fleet, start, tick
+from tests.support.depot import FLEET, Depot
+from tests.unit.controller.test_rollouts import complete, start, tick
 from wherry.controller.core.plan import Target
 from wherry.controller.errors import Conflict, NotFound
 from wherry.controller.operations import rollouts
 from wherry.controller.operations.rollback import rollback
 from wherry.controller.operations.rollouts import RolloutView
-
-__all__ = ["fleet"]
 
 
 def back(depot: Depot, version: int | None = None, target: Target | None = None) -> RolloutView:

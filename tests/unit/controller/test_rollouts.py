@@ -5,13 +5,12 @@ from typing import Any
 import pytest
 
 from tests.support.controller_values import LITERT_ONLY, TFLITE, make_plan, make_variant
-from tests.support.depot import Depot
+from tests.support.depot import FLEET, Depot
 from wherry.controller.core.plan import Target
 from wherry.controller.errors import Conflict, Invalid, NotFound
 from wherry.controller.operations import audit, devices, rollouts
 from wherry.controller.operations.rollouts import RolloutView
 
-FLEET = ("pi-1", "pi-2", "pi-3", "pi-4")
 NAMED = Target(devices=FLEET)
 
 
@@ -39,16 +38,6 @@ def complete(depot: Depot, version: int, **more: Any) -> RolloutView:
         tick(depot)
         rollout = rollouts.get_rollout(depot.db, rollout.id)
     return rollout
-
-
-@pytest.fixture
-def fleet(depot: Depot) -> Depot:
-    """Four boards and three versions; nothing runs anywhere."""
-    for salt in "abc":
-        depot.version(salt)
-    for device in FLEET:
-        depot.device(device)
-    return depot
 
 
 def test_from_the_first_wave_to_the_end(fleet: Depot) -> None:
