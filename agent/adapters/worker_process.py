@@ -155,7 +155,7 @@ class WorkerProcess:
     def _spawn(self) -> subprocess.Popen[bytes]:
         fd = self._theirs.fileno()
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "wherry.agent.worker", "--fd", str(fd)],
+            command(fd),
             env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -227,6 +227,11 @@ class WorkerProcess:
                 detail=clip_reason(detail),
             )
         )
+
+
+def command(fd: int) -> list[str]:
+    """How a worker is started; -P, so that no file of the working directory stands in for a package."""
+    return [sys.executable, "-P", "-m", "wherry.agent.worker", "--fd", str(fd)]
 
 
 def environment() -> dict[str, str]:

@@ -6,6 +6,7 @@ import sys
 
 from wherry.agent.worker import runtimes
 from wherry.agent.worker.channel import WorkerChannel
+from wherry.agent.worker.errors import ChannelBroken
 from wherry.agent.worker.session import Session
 from wherry.agent.worker.tether import ignore_interrupts, tie_to_parent
 
@@ -16,7 +17,11 @@ def main() -> int:
     ignore_interrupts()
     tie_to_parent()
     with socket.socket(fileno=parser.parse_args().fd) as sock:
-        return Session(WorkerChannel(sock), runtimes.load).run()
+        try:
+            return Session(WorkerChannel(sock), runtimes.load).run()
+        except ChannelBroken as error:
+            sys.stderr.write(f"{parser.prog}: {error}\n")
+            return 1
 
 
 if __name__ == "__main__":

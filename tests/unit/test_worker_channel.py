@@ -1,0 +1,84 @@
+"""The control channel: framing, limits and hostile bytes."""
+
+import random
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from wherry.agent.worker.channel import MAX_MESSAGE_BYTES, Frames, WorkerChannel, decode_answer, decode_order, encode
+from wherry.agent.worker.errors import ChannelBroken, ChannelClosed
+from wherry.agent.worker.messages import Feed, Refused, Serve, Stop, Stopped
+from wherry.protocol.types import MAX_REASON_CHARS
+
+ORDERS = [Serve(feed=Feed(directory="/data", rate_hz=5.0)), Stop(), Serve()]
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, WorkerChannel]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, WorkerChannel(theirs)
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 2, 3, 5, 7, 64, 4096])
+def test_messages_survive_any_cutting_of_the_stream(chunk_bytes: int) -> None:
+    stream = b"".join(encode(order) for order in ORDERS)
+    frames = Frames()
+    bodies = [body for at in range(0, len(stream), chunk_bytes) for body in frames.feed(stream[at : at + chunk_bytes])]
+    assert [decode_order(body) for body in bodies] == ORDERS
+
+
+def test_a_length_over_the_limit_is_refused_before_the_body_comes() -> None:
+    with pytest.raises(ChannelBroken, match="exceeds the limit"):
+        list(Frames().feed((MAX_MESSAGE_BYTES + 1).to_bytes(4, "big")))
+
+
+def test_a_message_over_the_limit_is_never_sent() -> None:
+    with pytest.raises(ValueError, match="exceeds the limit"):
+        encode(Serve(feed=Feed(directory="x" * MAX_MESSAGE_BYTES)))
+
+
+def test_whatever_is_not_an_answer_breaks_the_channel_and_nothing_else() -> None:
+    chance = random.Random(3)
+    honest = encode(Refused(reason="no"))[4:]
+    broken = 0
+    for _ in range(2000):
+        data = bytearray(honest if chance.random() < 0.5 else chance.randbytes(chance.randrange(1, 60)))
+        data[chance.randrange(len(data))] = chance.randrange(256)
+        try:
+            decode_answer(bytes(data))
+        except ChannelBroken:
+            broken += 1
+    assert broken > 1000
+
+
+@pytest.mark.parametrize("data", [b"", encode(Stop())[4:], encode(Refused(reason="x" * (MAX_REASON_CHARS + 1)))[4:]])
+def test_empty_foreign_and_overlong_messages_are_no_answers(data: bytes) -> None:
+    with pytest.raises(ChannelBroken):
+        decode_answer(data)
+
+
+def test_two_orders_in_one_packet_are_both_taken(pair: tuple[socket.socket, WorkerChannel]) -> None:
+    ours, channel = pair
+    ours.sendall(encode(ORDERS[0]) + encode(ORDERS[1]))
+    assert [channel.poll(None), channel.poll(None)] == ORDERS[:2]
+    assert channel.poll(0) is None
+
+
+def test_half_an_order_is_waited_for(pair: tuple[socket.socket, WorkerChannel]) -> None:
+    ours, channel = pair
+    data = encode(ORDERS[0])
+    ours.sendall(data[:5])
+    assert channel.poll(0) is None
+    ours.sendall(data[5:])
+    assert channel.poll(None) == ORDERS[0]
+
+
+def test_end_of_file_closes_the_channel(pair: tuple[socket.socket, WorkerChannel]) -> None:
+    ours, channel = pair
+    ours.close()
+    with pytest.raises(ChannelClosed):
+        channel.poll(None)
+    with pytest.raises(ChannelClosed):
+        channel.say(Stopped())

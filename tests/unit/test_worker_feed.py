@@ -1,0 +1,173 @@
+"""The directory feed: order, types, quantization, and every kind of bad file."""
+
+import pickle
+import random
+import re
+import zipfile
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.fake_interpreter import INPUT
+from wherry.agent.worker import feed
+from wherry.agent.worker.feed import BadFile, Idle, Sample, quantize, samples
+from wherry.protocol.manifest import DType, Quantization, TensorSpec
+
+FLOAT_INPUT = TensorSpec(name="x", shape=(1, 4), dtype="float32")
+
+
+def save(directory: Path, name: str, **arrays: Any) -> None:
+    np.savez(directory / name, **arrays)
+
+
+def take(directory: Path, count: int, spec: TensorSpec = INPUT) -> list[Sample | BadFile | Idle]:
+    return list(islice(samples(directory, spec), count))
+
+
+def firsts(items: list[Sample | BadFile | Idle]) -> list[int]:
+    return [int(item.x[0, 0]) for item in items if isinstance(item, Sample)]
+
+
+def rows(*values: int) -> Any:
+    return np.array([[value] * 4 for value in values], np.int8)
+
+
+def test_files_come_in_name_order_again_and_again(tmp_path: Path) -> None:
+    save(tmp_path, "b.npz", x=rows(3))
+    save(tmp_path, "a.npz", x=rows(1, 2))
+    assert firsts(take(tmp_path, 7)) == [1, 2, 3, 1, 2, 3, 1]
+
+
+def test_labels_come_along_where_there_are_any(tmp_path: Path) -> None:
+    save(tmp_path, "a.npz", x=rows(1, 2), y=np.array([7, 9]))
+    save(tmp_path, "b.npz", x=rows(3))
+    assert [item.label for item in take(tmp_path, 3) if isinstance(item, Sample)] == [7, 9, None]
+
+
+def test_new_files_are_seen_at_the_next_cycle(tmp_path: Path) -> None:
+    save(tmp_path, "a.npz", x=rows(1))
+    items = samples(tmp_path, INPUT)
+    found = [next(items)]
+    save(tmp_path, "b.npz", x=rows(2))
+    assert firsts([*found, *islice(items, 3)]) == [1, 1, 2, 1]
+
+
+def test_a_file_that_vanishes_before_its_turn_is_a_bad_file(tmp_path: Path) -> None:
+    save(tmp_path, "a.npz", x=rows(1))
+    save(tmp_path, "b.npz", x=rows(2))
+    items = samples(tmp_path, INPUT)
+    next(items)
+    (tmp_path / "b.npz").unlink()
+    assert isinstance(next(items), BadFile)
+    assert isinstance(next(items), Sample)
+
+
+def test_floats_are_quantized_with_halves_away_from_zero_and_saturation() -> None:
+    x = np.array([[0.25, -0.25, 0.74, -0.76], [1e6, -1e6, 0.0, 63.9]], np.float32)
+    stored = quantize(x, INPUT)
+    assert stored.dtype == np.int8
+    assert stored.tolist() == [[0, -2, 0, -3], [127, -128, -1, 127]]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16"])
+def test_quantizing_a_dequantized_value_gives_it_back(dtype: DType) -> None:
+    spec = TensorSpec(name="x", shape=(1, 256), dtype=dtype, quantization=Quantization(scale=0.0173, zero_point=11))
+    stored = np.arange(np.iinfo(dtype).min, np.iinfo(dtype).max + 1, dtype=np.int64).astype(dtype)
+    real = (0.0173 * (stored.astype(np.float64) - 11)).astype(np.float32)
+    assert np.array_equal(quantize(real, spec), stored)
+
+
+def test_float_x_is_quantized_for_integers_and_kept_for_floats(tmp_path: Path) -> None:
+    save(tmp_path, "a.npz", x=np.full((1, 4), 2.0, np.float64))
+    [whole] = take(tmp_path, 1)
+    [real] = take(tmp_path, 1, FLOAT_INPUT)
+    assert isinstance(whole, Sample)
+    assert isinstance(real, Sample)
+    assert whole.x.dtype == np.int8
+    assert whole.x.tolist() == [[3, 3, 3, 3]]
+    assert real.x.dtype == np.float32
+    assert real.x.tolist() == [[2.0, 2.0, 2.0, 2.0]]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "word"),
+    [
+        ({"z": rows(1)}, "no array x, but z"),
+        ({"x": rows(1)[:, :3]}, r"x is \[1, 3\], the model takes \[N, 4\]"),
+        ({"x": np.int8(1)}, "x is"),
+        ({"x": rows(1).astype(np.uint8)}, "x is uint8, the model takes int8"),
+        ({"x": np.array([[1, 2, np.nan, 4]], np.float32)}, "not finite"),
+        ({"x": rows(1, 2), "y": np.array([1])}, "not an integer for each of the 2"),
+        ({"x": rows(1), "y": np.array([0.5])}, "y is float64"),
+        ({"x": np.array([[{"a": 1}] * 4], object)}, "allow_pickle=False"),
+    ],
+)
+def test_a_file_of_the_wrong_content_is_named_once_a_cycle_and_passed_over(
+    tmp_path: Path, arrays: dict[str, Any], word: str
+) -> None:
+    save(tmp_path, "a.npz", x=rows(1))
+    save(tmp_path, "bad.npz", **arrays)
+    items = take(tmp_path, 5)
+    assert [type(item) for item in items] == [Sample, BadFile, Sample, BadFile, Sample]
+    assert isinstance(items[1], BadFile)
+    assert re.search(word, items[1].reason)
+
+
+def test_a_pickle_in_a_file_is_never_run(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "sprung",))
+
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("x.npy", pickle.dumps(Trap()))
+    assert isinstance(take(tmp_path, 1)[0], BadFile)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_damage_of_any_kind_is_a_bad_file_at_worst(tmp_path: Path) -> None:
+    save(tmp_path, "a.npz", x=rows(*range(40)), y=np.arange(40))
+    whole = (tmp_path / "a.npz").read_bytes()
+    chance = random.Random(5)
+    bad = 0
+    for attempt in range(300):
+        data = bytearray(whole)
+        if attempt % 3 == 0:
+            data = data[: chance.randrange(len(data))]
+        else:
+            for _ in range(1 + attempt % 4):
+                data[chance.randrange(len(data))] = chance.randrange(256)
+        (tmp_path / "a.npz").write_bytes(data)
+        bad += isinstance(next(samples(tmp_path, INPUT)), BadFile)
+    assert bad > 100
+
+
+def test_a_file_that_unpacks_beyond_the_limit_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "MAX_UNPACKED_BYTES", 1000)
+    np.savez_compressed(tmp_path / "a.npz", x=np.zeros((300, 4), np.int8))
+    [item] = take(tmp_path, 1)
+    assert isinstance(item, BadFile)
+    assert "exceed the limit of 1000" in item.reason
+
+
+def test_a_missing_or_useless_directory_is_idle_until_something_comes(tmp_path: Path) -> None:
+    directory = tmp_path / "later"
+    items = samples(directory, INPUT)
+    missing = next(items)
+    assert isinstance(missing, Idle)
+    assert "is not there" in missing.reason
+    directory.mkdir()
+    (directory / "notes.txt").write_text("not data")
+    empty = next(items)
+    assert isinstance(empty, Idle)
+    assert "no usable .npz" in empty.reason
+    save(directory, "a.npz", x=rows(5))
+    assert isinstance(next(items), Sample)
+
+
+def test_only_bad_files_make_a_cycle_that_ends_idle(tmp_path: Path) -> None:
+    (tmp_path / "a.npz").write_bytes(b"")
+    save(tmp_path, "b.npz", x=rows())
+    assert [type(item) for item in take(tmp_path, 4)] == [BadFile, BadFile, Idle, BadFile]

@@ -1,0 +1,114 @@
+"""What a loaded file must be to be the model that the manifest describes."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from tests.support.fake_interpreter import INPUT, OUTPUT, FakeInterpreter
+from wherry.agent.worker.errors import OrderRefused
+from wherry.agent.worker.messages import Load, SelfTest
+from wherry.agent.worker.model import Model, load_model
+from wherry.agent.worker.runtimes.interpreter import Interpreter, Tensor
+from wherry.agent.worker.selftest import ENOUGH_RUNS, self_test
+from wherry.protocol.golden import GoldenSet, GoldenVector, encode_golden
+from wherry.protocol.manifest import Quantization, TensorSpec, Tolerance
+from wherry.protocol.runtime import Family
+
+
+def load(path: Path, inputs: tuple[TensorSpec, ...], interpreter: Interpreter) -> Model:
+    path.write_bytes(b"a model")
+
+    def build(family: Family, file: Path, threads: int) -> Interpreter:
+        assert (family, file, threads) == ("litert", path, 1)
+        return interpreter
+
+    order = Load(family="litert", artifact_path=str(path), inputs=inputs, outputs=(OUTPUT,), warm_up=4)
+    return load_model(order, build)
+
+
+def test_a_model_as_described_is_warmed_up(tmp_path: Path) -> None:
+    interpreter = FakeInterpreter()
+    model = load(tmp_path / "m", (INPUT,), interpreter)
+    assert interpreter.ran == 4
+    assert (model.version, model.inputs, model.outputs) == ("1.2.3", (INPUT,), (OUTPUT,))
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"shape": (1, 5)}, r"input 0 is int8 \[1, 4\] .* and int8 \[1, 5\]"),
+        ({"dtype": "uint8"}, "and uint8"),
+        ({"quantization": None}, r"and int8 \[1, 4\] in the manifest"),
+        ({"quantization": Quantization(scale=0.51, zero_point=-1)}, "scale 0.51"),
+        ({"quantization": Quantization(scale=0.5, zero_point=0)}, "zero point 0"),
+    ],
+)
+def test_a_file_that_differs_from_the_manifest_is_refused(tmp_path: Path, change: dict[str, object], word: str) -> None:
+    with pytest.raises(OrderRefused, match=word):
+        load(tmp_path / "m", (msgspec.structs.replace(INPUT, **change),), FakeInterpreter())
+
+
+def test_names_and_the_last_digits_of_a_scale_do_not_matter(tmp_path: Path) -> None:
+    near = Quantization(scale=0.5 * (1 + 1e-8), zero_point=-1)
+    load(tmp_path / "m", (msgspec.structs.replace(INPUT, name="other", quantization=near),), FakeInterpreter())
+
+
+def test_another_number_of_tensors_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OrderRefused, match="the file has 1 inputs, the manifest 2"):
+        load(tmp_path / "m", (INPUT, INPUT), FakeInterpreter())
+
+
+def test_whatever_a_runtime_raises_is_a_refusal_with_its_words(tmp_path: Path) -> None:
+    def fail(x: Tensor) -> Tensor:
+        raise SystemError("broken arena")
+
+    with pytest.raises(OrderRefused, match="litert cannot run the model: SystemError: broken arena"):
+        load(tmp_path / "m", (INPUT,), FakeInterpreter(fail))
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    order = Load(family="litert", artifact_path=str(tmp_path / "none"), inputs=(INPUT,), outputs=(OUTPUT,))
+    with pytest.raises(OrderRefused, match="there is no model file"):
+        load_model(order, lambda family, path, threads: FakeInterpreter())
+
+
+def golden_order(path: Path, *, family: Family = "litert") -> SelfTest:
+    vectors = tuple(
+        GoldenVector(inputs=(row.tobytes(),), outputs={"litert": (row.tobytes(),)})
+        for row in np.arange(12, dtype=np.int8).reshape(3, 1, 4)
+    )
+    path.write_bytes(encode_golden(GoldenSet(vectors=vectors)))
+    limits = Tolerance(family=family, max_abs=0, min_cosine=1, min_top1_share=1)
+    return SelfTest(golden_path=str(path), tolerance=limits)
+
+
+def test_the_self_test_runs_every_vector_and_measures_enough_runs(tmp_path: Path) -> None:
+    interpreter = FakeInterpreter()
+    tested = self_test(golden_order(tmp_path / "g"), Model("litert", interpreter))
+    assert tested.ok
+    assert tested.vectors == 3
+    assert interpreter.ran == ENOUGH_RUNS
+    assert 0 < tested.p50_ms <= tested.p95_ms
+
+
+def test_the_self_test_fails_a_model_that_is_off_by_one_step(tmp_path: Path) -> None:
+    tested = self_test(
+        golden_order(tmp_path / "g"), Model("litert", FakeInterpreter(lambda x: np.add(x, 1, dtype=np.int8)))
+    )
+    assert not tested.ok
+    assert tested.worst_abs == 1
+
+
+def test_the_self_test_refuses_damaged_missing_and_foreign_vectors(tmp_path: Path) -> None:
+    model = Model("litert", FakeInterpreter())
+    order = golden_order(tmp_path / "g")
+    (tmp_path / "g").write_bytes(b"\xc1 not msgpack")
+    with pytest.raises(OrderRefused, match="cannot read the golden vectors"):
+        self_test(order, model)
+    (tmp_path / "g").unlink()
+    with pytest.raises(OrderRefused, match="cannot read the golden vectors"):
+        self_test(order, model)
+    with pytest.raises(OrderRefused, match="the tolerance is for tflite-runtime"):
+        self_test(golden_order(tmp_path / "g", family="tflite-runtime"), model)
