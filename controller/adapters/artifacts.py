@@ -1,0 +1,147 @@
+"""The artifact store: immutable files named by their SHA-256 digest in one directory.
+
+Rules upheld here:
+- A file appears under its digest whole and verified, or not at all: written beside, hashed while
+  written, fsynced, renamed, and the directory fsynced.
+- Bytes are hashed again before they are published, since disks forget.
+- The list of block hashes lies beside as `<digest>.hashes`; it can always be made again.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from wherry.controller.errors import Invalid, NotFound, Unavailable
+from wherry.protocol import limits
+from wherry.protocol.blob import BlobRef, sha256
+from wherry.protocol.types import is_digest
+
+INCOMING = ".incoming-"
+
+
+class ArtifactStore:
+    """Blobs in `directory`, which is made where it is missing; what a killed upload left is swept."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        for leftover in directory.glob(f"{INCOMING}*"):
+            leftover.unlink()
+
+    def path(self, digest: str) -> Path:
+        """Where the blob lies. Raises NotFound where it does not."""
+        path = self._directory / digest
+        if not is_digest(digest) or not path.is_file():
+            raise NotFound(f"no artifact {digest[:64]}", "upload it first: PUT /api/v1/artifacts/{digest}")
+        return path
+
+    def has(self, digest: str) -> bool:
+        return is_digest(digest) and (self._directory / digest).is_file()
+
+    def receive(self, digest: str) -> "Upload":
+        """Begin to take in the blob `digest`, to be used in a `with` block. Raises Invalid."""
+        if not is_digest(digest):
+            raise Invalid(f"{digest[:80]!r} is not a digest", "use the SHA-256 of the bytes, 64 lower case hex digits")
+        return Upload(self._directory, digest)
+
+    def put(self, data: bytes) -> BlobRef:
+        """Keep `data`, which may be there already."""
+        digest = sha256(data)
+        with self.receive(digest) as upload:
+            upload.write(data)
+            upload.commit()
+        return self.ref(digest)
+
+    def ref(self, digest: str) -> BlobRef:
+        """The reference to a kept blob. Raises NotFound."""
+        size_bytes = self.path(digest).stat().st_size
+        if size_bytes <= limits.BLOCK_BYTES:
+            return BlobRef(digest=digest, size_bytes=size_bytes)
+        return BlobRef(digest=digest, size_bytes=size_bytes, hashes=sha256(self.hash_list(digest)))
+
+    def hash_list(self, digest: str) -> bytes:
+        """The hashes of the blob's blocks, 32 bytes each; computed once and kept. Raises NotFound."""
+        kept = self._directory / f"{digest}.hashes"
+        size_bytes = self.path(digest).stat().st_size
+        expected_bytes = -(-size_bytes // limits.BLOCK_BYTES) * limits.HASH_BYTES
+        if kept.is_file() and kept.stat().st_size == expected_bytes:
+            return kept.read_bytes()
+        listed = b"".join(hashlib.sha256(block).digest() for block in self.blocks(digest))
+        with Upload(self._directory, kept.name) as upload:
+            upload.write(listed)
+            upload.publish()
+        return listed
+
+    def blocks(self, digest: str) -> Iterator[bytes]:
+        """The blob block by block. Raises NotFound."""
+        with self.path(digest).open("rb") as file:
+            while block := file.read(limits.BLOCK_BYTES):
+                yield block
+
+    def block(self, digest: str, index: int) -> bytes:
+        """Block `index`; empty past the end. Raises NotFound."""
+        with self.path(digest).open("rb") as file:
+            file.seek(index * limits.BLOCK_BYTES)
+            return file.read(limits.BLOCK_BYTES)
+
+    def verify(self, digest: str) -> None:
+        """Read and hash the blob once more. Raises NotFound, or Unavailable where the disk changed it."""
+        with self.path(digest).open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != digest:
+            raise Unavailable(
+                f"the artifact {digest} is damaged on disk",
+                "delete that file in the data directory and upload it again",
+            )
+
+
+class Upload:
+    """Bytes on their way into the store; what is not committed at the end of the block is dropped."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self.size_bytes = 0
+        self._directory = directory
+        self._name = name
+        self._hash = hashlib.sha256()
+
+    def __enter__(self) -> Self:
+        self._file = tempfile.NamedTemporaryFile(dir=self._directory, prefix=INCOMING, delete=False)  # noqa: SIM115 - closed in __exit__
+        return self
+
+    def write(self, chunk: bytes) -> None:
+        self._hash.update(chunk)
+        self._file.write(chunk)
+        self.size_bytes += len(chunk)
+
+    def commit(self) -> None:
+        """Keep what was written, if it is what was announced. Raises Invalid."""
+        found = self._hash.hexdigest()
+        if found != self._name:
+            raise Invalid(
+                f"the bytes have the digest {found}, not {self._name}", "send the bytes that the digest names"
+            )
+        if self.size_bytes == 0:
+            raise Invalid("an artifact of no bytes", "send the bytes that the digest names")
+        self.publish()
+
+    def publish(self) -> None:
+        """Make it durable under its name."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        Path(self._file.name).chmod(0o644)
+        Path(self._file.name).replace(self._directory / self._name)
+        descriptor = os.open(self._directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        Path(self._file.name).unlink(missing_ok=True)

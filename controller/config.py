@@ -1,0 +1,67 @@
+"""What the running controller is told at its start.
+
+Rules upheld here:
+- Loopback only, unless the operator says `insecure_bind`: nothing asks who is calling yet.
+- Port 0 means any free one; the one taken is written to `controller.json` in the data directory.
+"""
+
+import ipaddress
+from pathlib import Path
+from typing import Literal
+
+from wherry.protocol import limits
+from wherry.protocol.types import Struct
+
+BrokerKind = Literal["auto", "mosquitto", "amqtt", "external"]
+
+RUN_FILE = "controller.json"
+"""In the data directory while a controller runs on it: where it answers."""
+
+
+class ControllerConfig(Struct, frozen=True, kw_only=True):
+    """`host` is for the HTTP API and for a broker of our own; `mqtt_host` only for an external one."""
+
+    data_dir: Path
+    fleet: str = "home"
+    host: str = "127.0.0.1"
+    insecure_bind: bool = False
+    http_port: int = 8470
+    broker: BrokerKind = "auto"
+    mqtt_host: str = "127.0.0.1"
+    mqtt_port: int = 1883
+    tick_s: float = 0.5
+    """Gates are in seconds; a tick costs a few milliseconds."""
+    max_artifact_bytes: int = limits.MAX_BLOB_BYTES
+
+    @property
+    def loopback(self) -> bool:
+        return is_loopback(self.host)
+
+    @property
+    def artifacts_dir(self) -> Path:
+        return self.data_dir / "artifacts"
+
+    @property
+    def broker_dir(self) -> Path:
+        return self.data_dir / "broker"
+
+
+class RunFile(Struct, frozen=True, kw_only=True):
+    """Where a running controller answers. `mqtt_host` and `mqtt_port` are for devices on this machine."""
+
+    url: str
+    mqtt_host: str
+    mqtt_port: int
+    broker: str
+    fleet: str
+    pid: int
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is `localhost` or an address that no other machine can reach."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
