@@ -92,7 +92,7 @@ class Window(Answer, frozen=True, kw_only=True, tag="window"):
     latency: LatencySketch
     labelled: Count = 0
     correct: Count = 0
-    predictions: dict[int, Count] = {}
+    predictions: Annotated[dict[int, Count], msgspec.Meta(max_length=64)] = {}
     rss_bytes: Count
 
 

@@ -228,9 +228,11 @@ SUPERVISOR = """
 import pathlib, sys, threading
 from wherry.agent.adapters import probe_model
 from wherry.agent.adapters.worker_process import WorkerProcess
-from wherry.agent.worker.messages import Load
+from wherry.agent.worker.messages import Load, SelfTest
+from wherry.protocol.manifest import Tolerance
 
-path = pathlib.Path(sys.argv[1])
+directory, state = pathlib.Path(sys.argv[1]), sys.argv[2]
+path = directory / "probe.tflite"
 path.write_bytes(probe_model.FILE)
 loaded = threading.Event()
 worker = WorkerProcess.start("main", "incumbent", lambda event: loaded.set())
@@ -238,6 +240,9 @@ worker.send(
     Load(family="litert", artifact_path=str(path), inputs=(probe_model.INPUT,), outputs=(probe_model.OUTPUT,))
 )
 loaded.wait()
+if state == "stuck":
+    limits = Tolerance(family="litert", max_abs=0, min_cosine=1)
+    worker.send(SelfTest(golden_path=str(directory / "pipe"), tolerance=limits))
 print(worker.pid, flush=True)
 threading.Event().wait()
 """
@@ -245,13 +250,12 @@ threading.Event().wait()
 
 @pytest.mark.parametrize("state", ["waiting", "stuck"])
 def test_a_worker_dies_with_its_supervisor(tmp_path: Path, state: str) -> None:
-    command = [sys.executable, "-c", SUPERVISOR, str(tmp_path / "probe.tflite")]
+    os.mkfifo(tmp_path / "pipe")  # who reads it waits for ever, and never sees the end of the channel
+    command = [sys.executable, "-c", SUPERVISOR, str(tmp_path), state]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as supervisor:
         assert supervisor.stdout is not None
         pid = int(supervisor.stdout.readline())
         assert not is_gone(pid)
-        if state == "stuck":
-            os.kill(pid, signal.SIGSTOP)  # like one that computes for ever, it never sees the end of file
         supervisor.kill()
         supervisor.wait()
     wait_until(lambda: is_gone(pid))
