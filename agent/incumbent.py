@@ -42,14 +42,14 @@ class Incumbent:
         return None if self._seat is None else self._seat.pid or None
 
     def start(self) -> None:
-        """Start the worker of what the record names; nothing where it is up already."""
+        """Start the worker of what the record names, unless it is up, or failed for good."""
         self._cancel()
         slot = self._slot()
         if self._seat is not None:
             if self._seat.stage == "serving" and knows(slot.state, "serving-up"):
                 self._happen(SlotEvent("serving-up"))
             return
-        if slot.incumbent is None:
+        if slot.incumbent is None or slot.incumbent_failed:
             if slot.state == "rolling-back":
                 self._happen(SlotEvent("nothing-to-restore"))
             return

@@ -281,6 +281,21 @@ def test_an_incumbent_that_keeps_failing_gives_way_to_the_last_good_and_then_to_
     assert _serving_version(rig) == 3
 
 
+def test_in_safe_mode_a_candidate_that_fails_does_not_bring_the_failed_incumbent_back(rig: Rig) -> None:
+    rig.deploy(1, V1)
+    rig.conduct[V1.assignment.artifact] = Conduct(dies_at="load")
+    rig.yard.serving[0].die(-9, "killed")
+    rig.wait(30)
+    rig.conduct[V2.assignment.artifact] = Conduct(errors=50)
+    rig.deploy(2, V2)
+    assert rig.events("reverted")[-1].ref == V2.assignment.ref
+    assert rig.slot.state == "safe-mode"
+    assert rig.yard.serving == []
+    rig.conduct.clear()
+    _order(rig, "r1", "restart-slot")
+    assert rig.slot.state == "running"
+
+
 def test_a_worker_that_recovers_for_long_is_counted_from_one_again(rig: Rig) -> None:
     rig.deploy(1, V1)
     for _ in range(12):
