@@ -3,7 +3,7 @@
 Rules upheld here:
 - Pure: tensors in, a verdict in words out.
 - Kernels differ, so outputs are compared within the manifest's tolerance and never bit for bit.
-- An output that is not finite fails, whatever the tolerance.
+- An output that is not finite fails, whatever the tolerance; so does a recorded one, which nothing can match.
 - Comparing nothing is not a success: a set without vectors, or without outputs of this family, is refused.
 """
 
@@ -72,7 +72,7 @@ def cases(golden: GoldenSet, family: Family, inputs: Sequence[TensorSpec], outpu
 def difference(specs: Sequence[TensorSpec], expected: Sequence[Tensor], actual: Sequence[Tensor]) -> Difference:
     """Compare one run's outputs, each of the shape and type of its spec, with the recorded ones."""
     pairs = [(_wide(want), _wide(got)) for want, got in zip(expected, actual, strict=True)]
-    if not all(np.isfinite(got).all() for _, got in pairs):
+    if not all(np.isfinite(want).all() and np.isfinite(got).all() for want, got in pairs):
         return Difference(math.inf, -1.0, same_top=False, finite=False)
     return Difference(
         max_abs=max(float(np.abs(got - want).max(initial=0.0)) for want, got in pairs),
@@ -87,27 +87,18 @@ def judge(differences: Iterable[Difference], tolerance: Tolerance) -> Verdict:
     worst_abs = max(run.max_abs for run in runs)
     worst_cosine = min(run.cosine for run in runs)
     top1_share = sum(run.same_top for run in runs) / len(runs)
-    broken = [
-        *(["an output is not a finite number"] if not all(run.finite for run in runs) else []),
-        *([f"off by {worst_abs:.6g}, allowed {tolerance.max_abs:.6g}"] if worst_abs > tolerance.max_abs else []),
-        *(
-            [f"cosine {worst_cosine:.6f}, at least {tolerance.min_cosine:.6f}"]
-            if worst_cosine < tolerance.min_cosine
-            else []
-        ),
-        *(
-            [f"top-1 share {top1_share:.3f}, at least {tolerance.min_top1_share:.3f}"]
-            if top1_share < tolerance.min_top1_share
-            else []
-        ),
-    ]
+    limits = {
+        "an output is not a finite number": not all(run.finite for run in runs),
+        f"off by {worst_abs:.6g}, allowed {tolerance.max_abs:.6g}": worst_abs > tolerance.max_abs,
+        f"cosine {worst_cosine:.6f}, at least {tolerance.min_cosine:.6f}": worst_cosine < tolerance.min_cosine,
+        f"top-1 share {top1_share:.3f}, at least {tolerance.min_top1_share:.3f}": top1_share < tolerance.min_top1_share,
+    }
+    broken = "; ".join(words for words, is_broken in limits.items() if is_broken)
     measured = f"worst difference {worst_abs:.6g}, worst cosine {worst_cosine:.6f}, same top-1 {top1_share:.3f}"
-    vectors = f"{len(runs)} golden vectors on {tolerance.family}"
     return Verdict(
         ok=not broken,
-        reason=f"{vectors} out of tolerance: {'; '.join(broken)}"
-        if broken
-        else f"{vectors} within tolerance: {measured}",
+        reason=f"{len(runs)} golden vectors on {tolerance.family} "
+        + (f"out of tolerance: {broken}" if broken else f"within tolerance: {measured}"),
         vectors=len(runs),
         worst_abs=worst_abs,
         worst_cosine=worst_cosine,

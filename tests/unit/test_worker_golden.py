@@ -53,9 +53,11 @@ def test_the_worst_of_several_outputs_counts_and_the_first_has_the_top() -> None
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_an_output_that_is_not_finite_fails_any_tolerance(bad: float) -> None:
-    verdict = judge([difference([FLOAT], [float32(1, 2, 3, 4)], [float32(1, 2, 3, bad)])], tolerance(1e30, -1.0))
-    assert not verdict.ok
-    assert "not a finite number" in verdict.reason
+    good, broken = float32(1, 2, 3, 4), float32(1, 2, 3, bad)
+    for want, got in [(good, broken), (broken, good), (broken, broken)]:
+        verdict = judge([difference([FLOAT], [want], [got])], tolerance(1e30, -1.0))
+        assert not verdict.ok
+        assert "not a finite number" in verdict.reason
 
 
 @pytest.mark.parametrize(
