@@ -18,7 +18,6 @@ from wherry.agent.adapters.probe import board, probe_runtimes
 from wherry.agent.adapters.store import Store
 from wherry.agent.adapters.worker_process import WorkerProcess
 from wherry.agent.config import Config
-from wherry.agent.core.record import DeviceRecord
 from wherry.agent.errors import SetupError, StateDirUnusable, StoreError
 from wherry.agent.outbox import Outbox
 from wherry.agent.services import Services
@@ -54,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(config: Config) -> None:
     store = Store(Path(config.state_dir))
     try:
-        store.save(_counted(store.record))
+        store.save(store.record.booted())
     except StoreError as error:
         raise StateDirUnusable(store.directory, str(error)) from error
     inbox = Inbox()
@@ -113,15 +112,10 @@ def make_birth(config: Config, boot_id: str) -> Birth:
         disk_total_bytes=facts.disk_total_bytes,
         disk_free_bytes=facts.disk_free_bytes,
         runtimes=probe_runtimes(config.runtime),
+        accelerators=facts.accelerators,
         slots=tuple(config.slots),
         labels=config.labels,
     )
-
-
-def _counted(record: DeviceRecord) -> DeviceRecord:
-    from msgspec.structs import replace
-
-    return replace(record, boots=record.boots + 1)
 
 
 if __name__ == "__main__":

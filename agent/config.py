@@ -90,7 +90,7 @@ class Config(_Section, frozen=True, kw_only=True):
     broker: BrokerConfig = BrokerConfig()
     artifacts: ArtifactsConfig = ArtifactsConfig()
     worker: WorkerConfig = WorkerConfig()
-    slots: Annotated[dict[Name, SlotConfig], msgspec.Meta(min_length=1, max_length=16)] = msgspec.field(
+    slots: Annotated[dict[Name, SlotConfig], msgspec.Meta(min_length=1, max_length=8)] = msgspec.field(
         default_factory=lambda: {"main": SlotConfig()}
     )
 

@@ -4,7 +4,7 @@ import msgspec
 
 from wherry.agent.adapters.store import Store
 from wherry.agent.core.preflight import choose_runtime, find_variant
-from wherry.agent.errors import AgentError
+from wherry.agent.errors import AgentError, DamagedBlob
 from wherry.agent.worker.messages import Load, SelfTest
 from wherry.protocol.manifest import HealthLimits
 from wherry.protocol.runtime import Runtime
@@ -16,13 +16,27 @@ class NotRunnable(AgentError):
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
+    """`test` names golden vectors that were verified only if they were asked for."""
+
     load: Load
     test: SelfTest
     health: HealthLimits
 
 
-def prepare(store: Store, runtimes: tuple[Runtime, ...], ref: VersionRef, threads: int) -> Launch:
-    """Raises StoreError where a file is missing or damaged, NotRunnable where the device does not suit."""
+def prepare(
+    store: Store, runtimes: tuple[Runtime, ...], ref: VersionRef, threads: int, *, verify_golden: bool
+) -> Launch:
+    """Raises StoreError where a file is missing or damaged (it is removed then), NotRunnable where nothing here runs it."""
+    try:
+        return _prepare(store, runtimes, ref, threads, verify_golden=verify_golden)
+    except DamagedBlob as error:
+        store.blobs.discard(error.digest)
+        raise
+
+
+def _prepare(
+    store: Store, runtimes: tuple[Runtime, ...], ref: VersionRef, threads: int, *, verify_golden: bool
+) -> Launch:
     manifest = store.manifest(ref.manifest)
     variant = find_variant(manifest, ref.variant, ref.artifact)
     if isinstance(variant, str):
@@ -38,5 +52,6 @@ def prepare(store: Store, runtimes: tuple[Runtime, ...], ref: VersionRef, thread
         outputs=variant.outputs,
         threads=threads,
     )
-    golden = store.blobs.verified_path(variant.golden.digest)
+    digest = variant.golden.digest
+    golden = store.blobs.verified_path(digest) if verify_golden else store.blobs.path(digest)
     return Launch(load=load, test=SelfTest(golden_path=str(golden), tolerance=tolerance), health=manifest.health)

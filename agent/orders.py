@@ -81,7 +81,7 @@ class Orders:
             return f"slot {name} serves nothing"
         threads = self._services.config.slots[name].threads
         try:
-            launch = prepare(self._services.store, self._services.runtimes, ref, threads)
+            launch = prepare(self._services.store, self._services.runtimes, ref, threads, verify_golden=True)
         except NotRunnable as error:
             return str(error)
 

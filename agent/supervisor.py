@@ -14,7 +14,7 @@ from wherry.agent.adapters.logs import LogBuffer
 from wherry.agent.adapters.worker_process import WorkerEnded, WorkerSaid
 from wherry.agent.core.announce import Notice
 from wherry.agent.core.desired import accept
-from wherry.agent.core.record import report
+from wherry.agent.core.record import reported
 from wherry.agent.crew import Crew
 from wherry.agent.errors import StoreError
 from wherry.agent.orders import Orders
@@ -144,14 +144,14 @@ class Supervisor:
 
     def _arrived(self, event: Arrived) -> None:
         """A message of the broker, which may be anything."""
+        if not event.payload:
+            return  # a retained message was cleared
         try:
             topic = topics.parse(event.topic)
             if isinstance(topic, BlockTopic):
                 for runner in self.runners.values():
                     runner.cargo.arrived(topic, event.payload)
                 return
-            if not event.payload:
-                return  # a retained message was cleared
             message = decode_down(topic.kind, event.payload)
         except ProtocolError as error:
             self._services.log.warning("a message was refused", topic=event.topic[:120], reason=str(error))
@@ -177,16 +177,14 @@ class Supervisor:
         self._report()
 
     def _make_report(self) -> Reported:
-        record = self._services.store.record
-        slots = tuple(report(name, record.slot(name)) for name in self.runners)
-        return Reported(epoch=record.epoch, generation=record.generation, slots=slots)
+        return reported(self._services.store.record, self.runners)
 
     def _report(self) -> None:
         """Send what is true now, unless it is what was said last."""
-        reported = self._make_report()
-        if reported != self._reported and self._outbox.online:
-            self._reported = reported
-            self._outbox.report(reported)
+        report = self._make_report()
+        if report != self._reported and self._outbox.online:
+            self._reported = report
+            self._outbox.report(report)
 
     def _say_again(self) -> None:
         """Send the report as it is: a probation waits for the broker to acknowledge something."""

@@ -87,9 +87,10 @@ class Trial:
         assert attempt is not None, "a candidate is tried in an attempt"
         threads = self._services.config.slots[self._name].threads
         try:
-            self._launch = prepare(self._services.store, self._services.runtimes, attempt.ref, threads)
+            self._launch = prepare(
+                self._services.store, self._services.runtimes, attempt.ref, threads, verify_golden=True
+            )
         except StoreError as error:
-            self._services.store.blobs.discard(attempt.ref.artifact)
             self._happen(SlotEvent("corrupt", str(error)))
         except NotRunnable as error:
             self._happen(SlotEvent("corrupt", str(error)))

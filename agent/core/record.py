@@ -6,20 +6,25 @@ Rules upheld here:
 - `wish` is the newest assignment; it is `settled` once it has an outcome, so that nothing is tried twice.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import get_args
 
 import msgspec
 
+from wherry.protocol.codec import encode
 from wherry.protocol.down.desired import Assignment
-from wherry.protocol.types import Count, Name, VersionRef
-from wherry.protocol.up.reported import Outcome, Phase, QuarantineEntry, SlotReport
+from wherry.protocol.errors import TooLarge
+from wherry.protocol.types import MAX_REASON_CHARS, Count, Name, VersionRef
+from wherry.protocol.up.reported import Outcome, Phase, QuarantineEntry, Reported, SlotReport
 
 MAX_QUARANTINE = 16
 """As many as a report may carry; the oldest is forgotten first."""
 
 MAX_EXECUTED_ACTIONS = 200
 """Ids of one-shot orders that are remembered, so that none is executed twice."""
+
+SHORT_REASON_CHARS = 60
+"""Where the whole of a reason makes a report too long."""
 
 STATES: tuple[Phase, ...] = get_args(Phase)
 REST: tuple[Phase, ...] = ("empty", "running", "safe-mode")
@@ -96,6 +101,9 @@ class DeviceRecord(msgspec.Struct, frozen=True, kw_only=True):
     def slot(self, name: str) -> SlotRecord:
         return self.slots.get(name, SlotRecord())
 
+    def booted(self) -> "DeviceRecord":
+        return msgspec.structs.replace(self, boots=self.boots + 1)
+
     def with_slot(self, name: str, slot: SlotRecord) -> "DeviceRecord":
         return msgspec.structs.replace(self, slots={**self.slots, name: slot})
 
@@ -103,13 +111,30 @@ class DeviceRecord(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, executed=(*self.executed, action_id)[-MAX_EXECUTED_ACTIONS:])
 
 
-def report(name: str, slot: SlotRecord) -> SlotReport:
-    """What the controller is told about a slot."""
+def reported(record: DeviceRecord, names: Iterable[str]) -> Reported:
+    """What the controller is told. Where it would be too long, the quarantine is shortened, then left out."""
+    slots = [(name, record.slot(name)) for name in names]
+    for reason_chars in (MAX_REASON_CHARS, SHORT_REASON_CHARS, None):
+        reports = tuple(_report(name, slot, reason_chars) for name, slot in slots)
+        message = Reported(epoch=record.epoch, generation=record.generation, slots=reports)
+        try:
+            encode(message)
+        except TooLarge:
+            continue
+        return message
+    raise AssertionError("eight slots without their quarantine fit")
+
+
+def _report(name: str, slot: SlotRecord, reason_chars: int | None) -> SlotReport:
+    """`reason_chars` limits all reasons; None leaves the quarantine out, and shortens the outcome's."""
+    quarantine = () if reason_chars is None else slot.quarantine
+    chars = SHORT_REASON_CHARS if reason_chars is None else reason_chars
+    outcome = slot.outcome and msgspec.structs.replace(slot.outcome, reason=slot.outcome.reason[:chars])
     return SlotReport(
         slot=name,
         phase=slot.state,
         serving=slot.serving,
         candidate=slot.attempt.ref if slot.attempt is not None else None,
-        outcome=slot.outcome,
-        quarantine=slot.quarantine,
+        outcome=outcome,
+        quarantine=tuple(QuarantineEntry(artifact=entry.artifact, reason=entry.reason[:chars]) for entry in quarantine),
     )

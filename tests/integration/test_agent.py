@@ -184,3 +184,19 @@ def test_a_broker_that_comes_late_and_goes_away_is_found_again(
             wait_until(functools.partial(shore.all, Status), "it connects")
             shore.close()
     assert agent.process.poll() is None
+
+
+def test_a_broker_name_that_does_not_resolve_is_tried_again_and_said(tmp_path: Path, launch: Launch) -> None:
+    agent = launch(1883, host="no-such-broker.invalid")
+    wait_until(lambda: agent.log.read_text().count("no-such-broker.invalid:1883") >= 2, "it tries twice")
+    assert agent.stop() == 0
+    assert "Traceback" not in agent.log.read_text()
+
+
+def test_a_second_agent_on_the_same_directory_leaves_with_one_line(mosquitto: int, launch: Launch) -> None:
+    first = launch(mosquitto)
+    wait_until(lambda: "connected" in first.log.read_text(), "the first is up")
+    second = launch(mosquitto)
+    assert second.process.wait(20) == 2
+    assert first.log.read_text().count("another agent uses this state directory") == 1
+    assert first.process.poll() is None

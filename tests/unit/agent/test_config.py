@@ -1,7 +1,9 @@
 """The configuration and the command line: what is wrong, where, in one line."""
 
 from pathlib import Path
+from typing import get_type_hints
 
+import msgspec
 import pytest
 
 from wherry.agent.adapters.store.record import pack
@@ -84,3 +86,20 @@ def test_the_command_exits_with_2_and_one_line(tmp_path: Path, capsys: pytest.Ca
     missing, newer = capsys.readouterr().err.splitlines()
     assert missing == f"wherry-agent: {tmp_path}/none.toml: cannot be read: No such file or directory"
     assert newer.startswith(f"wherry-agent: {tmp_path}/state: state of format 2 was written by a newer agent")
+
+
+def _keys(section: type[msgspec.Struct], prefix: str = "") -> list[str]:
+    found = []
+    for name, kind in get_type_hints(section).items():
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            found += _keys(kind, f"{prefix}{name}.")
+        elif name != "slots":
+            found.append(prefix + name)
+    return found
+
+
+def test_every_key_is_documented() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "agent-configuration.md").read_text()
+    keys = [*_keys(Config), *_keys(FeedConfig, "slots.<name>.feed."), "slots.<name>.threads"]
+    assert [key for key in keys if f"`{key}`" not in page] == []
+    assert len(keys) > 20

@@ -103,6 +103,23 @@ def test_a_damaged_incumbent_gives_way_and_is_fetched_again(tmp_path: Path) -> N
     assert rig.slot.quarantine == ()
 
 
+def test_damaged_golden_vectors_do_not_stop_what_serves_and_are_fetched_again_when_needed(tmp_path: Path) -> None:
+    rig = Rig(tmp_path).boot()
+    rig.deploy(1, V1)
+    rig.deploy(2, V2)
+    path = rig.store.blobs.path(V1.blobs[2][0].digest)
+    path.chmod(0o644)
+    path.write_bytes(b"rot")
+    rig.cut().boot()
+    assert _served(rig) == [V2.assignment.artifact]
+    rig.want(3, V1)
+    assert rig.slot.outcome is not None
+    assert "does not have its digest" in rig.slot.outcome.reason
+    rig.want(4, V1)
+    rig.wait(6)
+    assert _served(rig) == [V1.assignment.artifact]
+
+
 def test_a_damaged_only_version_is_fetched_again(tmp_path: Path) -> None:
     rig = Rig(tmp_path).boot()
     rig.deploy(1, V1)

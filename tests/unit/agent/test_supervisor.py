@@ -10,12 +10,15 @@ from tests.support.fake_worker import Conduct
 from tests.support.rig import Rig
 from wherry.agent.adapters.http_blocks import HttpBlock
 from wherry.agent.config import ArtifactsConfig, WorkerConfig
+from wherry.agent.core.record import DeviceRecord, SlotRecord, reported
 from wherry.protocol import topics
 from wherry.protocol.blob import split
 from wherry.protocol.codec import encode
 from wherry.protocol.down import Action
 from wherry.protocol.manifest import HealthLimits
+from wherry.protocol.types import VersionRef
 from wherry.protocol.up import Birth, Event, Log, Reported, Status, Telemetry
+from wherry.protocol.up.reported import Outcome, QuarantineEntry
 
 V1, V2, V3 = make_version(1), make_version(2), make_version(3)
 
@@ -213,6 +216,34 @@ def test_a_damaged_block_is_asked_for_again_and_reported(rig: Rig) -> None:
     assert (damaged.digest, damaged.block, damaged.transport) == (V1.assignment.artifact, 1, "mqtt")
     assert (repaired.block, repaired.transport) == (1, "mqtt")
     assert _serving_version(rig) == 1
+
+
+def test_a_block_that_the_controller_clears_is_not_damaged(rig: Rig) -> None:
+    rig.publish(V1)
+    rig.retained.pop(_artifact_topic(V1, 1))
+    rig.want(1, V1)
+    rig.link.put(_artifact_topic(V1, 1), b"")
+    rig.settle()
+    assert rig.events("block-damaged") == []
+
+
+def test_a_report_that_would_be_too_long_says_less_of_the_quarantine(rig: Rig) -> None:
+    long = tuple(QuarantineEntry(artifact=f"{number:064x}", reason="é" * 500) for number in range(16))
+    rig.store.save(rig.store.record.with_slot("main", SlotRecord(quarantine=long)))
+    rig.want(1)
+    assert [len(entry.reason) for entry in rig.reported().slots[0].quarantine] == [60] * 16
+
+
+def test_the_longest_report_of_all_can_be_sent() -> None:
+    name = "n" * 63
+    ref = VersionRef(model=name, version=10**9, variant=name, manifest="0" * 64, artifact="1" * 64)
+    long = tuple(QuarantineEntry(artifact=f"{number:064x}", reason="\N{GRINNING FACE}" * 500) for number in range(16))
+    outcome = Outcome(
+        ref=ref, epoch=10**9, generation=10**9, result="reverted", phase="probation", reason=long[0].reason
+    )
+    slot = SlotRecord(state="safe-mode", incumbent=ref, outcome=outcome, quarantine=long)
+    names = [f"{number}{name}"[:63] for number in range(8)]
+    assert encode(reported(DeviceRecord(slots=dict.fromkeys(names, slot)), names))
 
 
 def test_a_block_that_stays_damaged_comes_over_http(rig: Rig) -> None:
