@@ -26,7 +26,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
 def prepare(
     store: Store, runtimes: tuple[Runtime, ...], ref: VersionRef, threads: int, *, verify_golden: bool
 ) -> Launch:
-    """Raises StoreError where a file is missing or damaged (it is removed then), NotRunnable where nothing here runs it."""
+    """Raises StoreError where a file is missing, or damaged and removed; NotRunnable where nothing here runs it."""
     try:
         return _prepare(store, runtimes, ref, threads, verify_golden=verify_golden)
     except DamagedBlob as error:
