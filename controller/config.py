@@ -6,6 +6,7 @@ Rules upheld here:
 """
 
 import ipaddress
+import socket
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +26,8 @@ class ControllerConfig(Struct, frozen=True, kw_only=True):
     fleet: str = "home"
     host: str = "127.0.0.1"
     insecure_bind: bool = False
+    advertise_host: str | None = None
+    """How devices name this machine; None where `host` itself will do."""
     http_port: int = 8470
     broker: BrokerKind = "auto"
     mqtt_host: str = "127.0.0.1"
@@ -38,8 +41,24 @@ class ControllerConfig(Struct, frozen=True, kw_only=True):
         return is_loopback(self.host)
 
     @property
+    def url_host(self) -> str:
+        """The host for URLs that others are given."""
+        wildcard = self.host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+        name = self.advertise_host or (socket.getfqdn() if wildcard else self.host)
+        return f"[{name}]" if ":" in name else name
+
+    @property
+    def database_path(self) -> Path:
+        return self.data_dir / "controller.db"
+
+    @property
     def artifacts_dir(self) -> Path:
         return self.data_dir / "artifacts"
+
+    @property
+    def markers_dir(self) -> Path:
+        """One file for each blob whose blocks lie on the broker."""
+        return self.data_dir / "published"
 
     @property
     def broker_dir(self) -> Path:

@@ -16,7 +16,7 @@ from amqtt.session import Session
 SESSION_EXPIRY_S = 14 * 24 * 3600
 
 
-class AdmitAll(BaseAuthPlugin):
+class AdmitAll(BaseAuthPlugin):  # type: ignore[misc]  # amqtt has no types
     """Admits whoever reaches the listener, and keeps the sessions; amqtt's own forgets anonymous ones."""
 
     async def authenticate(self, *, session: Session) -> bool:  # noqa: ARG002 - amqtt's signature

@@ -109,7 +109,7 @@ class Upload:
         self._hash = hashlib.sha256()
 
     def __enter__(self) -> Self:
-        self._file = tempfile.NamedTemporaryFile(dir=self._directory, prefix=INCOMING, delete=False)  # noqa: SIM115 - closed in __exit__
+        self._file = tempfile.NamedTemporaryFile(dir=self._directory, prefix=INCOMING, delete=False)
         return self
 
     def write(self, chunk: bytes) -> None:

@@ -62,7 +62,7 @@ class AckingClient(aiomqtt.Client):
 
     def hold_acknowledgements(self) -> None:
         self.pending_calls_threshold = MAX_INFLIGHT
-        self._client.manual_ack_set(True)
+        self._client.manual_ack_set(on=True)
 
     def acknowledge(self, message: aiomqtt.Message) -> None:
         if message.qos:

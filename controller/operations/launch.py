@@ -31,11 +31,13 @@ def plan_waves(session: Session, plan: RolloutPlan, version: VersionRow, candida
     return waves
 
 
-def launch(session: Session, plan: RolloutPlan, waves: Waves, *, kind: str, now_s: float, actor: str) -> RolloutRow:
-    """Write the rollout down and send its first wave."""
+def launch(
+    session: Session, plan: RolloutPlan, waves: Waves, *, kind: str, paused: bool = False, now_s: float, actor: str
+) -> RolloutRow:
+    """Write the rollout down and send its first wave, or nothing yet where it begins `paused`."""
     row = RolloutRow(
         id=_next_id(session), kind=kind, model=plan.model, version=plan.version, slot=plan.slot,
-        plan=msgspec.json.encode(plan), state="running", reason="", ending="reverted",
+        plan=msgspec.json.encode(plan), state="paused" if paused else "running", reason="", ending="reverted",
         wave=1, wave_count=len(waves.waves), wave_opened_s=now_s, evidence=b"[]",
         created_s=now_s, created_by=actor,
     )  # fmt: skip

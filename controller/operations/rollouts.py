@@ -41,8 +41,8 @@ class Tick(Struct, frozen=True, kw_only=True, omit_defaults=False):
     changed: tuple[int, ...] = ()
 
 
-def start(db: Database, plan: RolloutPlan, *, now_s: float, actor: str) -> RolloutView:
-    """Plan and begin a rollout; the first wave is sent in the same transaction.
+def start(db: Database, plan: RolloutPlan, *, paused: bool = False, now_s: float, actor: str) -> RolloutView:
+    """Plan and begin a rollout; the first wave is sent in the same transaction, unless `paused`.
 
     Raises NotFound for the version or a named device, Invalid where the target is empty or the
     waves do not reach all of it, Conflict where a live rollout has one of the devices and the slot,
@@ -51,7 +51,7 @@ def start(db: Database, plan: RolloutPlan, *, now_s: float, actor: str) -> Rollo
     with db.write() as session:
         version = registry.find_version(session, f"{plan.model}:{plan.version}")
         waves = plan_waves(session, plan, version, aim(session, plan.target))
-        return view(session, launch(session, plan, waves, kind="rollout", now_s=now_s, actor=actor))
+        return view(session, launch(session, plan, waves, kind="rollout", paused=paused, now_s=now_s, actor=actor))
 
 
 def explain(db: Database, plan: RolloutPlan) -> str:

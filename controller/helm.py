@@ -1,0 +1,114 @@
+"""The loop that makes the fleet follow the database: tick the rollouts, publish, repair.
+
+Rules upheld here:
+- Publishing follows the commit, and blocks go out before the documents that name them.
+- Whatever fails is found again from the database at the next turn; nothing is kept in memory alone.
+- After each new connection everything is published again: a broker may have lost what it retained.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterable
+
+import structlog
+
+from wherry.controller.adapters.blocks import BlockPublisher
+from wherry.controller.adapters.broker_session import BrokerSession, Heard
+from wherry.controller.errors import Unavailable
+from wherry.controller.ledger import Ledger
+from wherry.controller.operations import desired, retention, rollouts
+from wherry.protocol.up import Event, Log, Telemetry
+
+PRUNE_EVERY_S = 60.0
+BUG_PAUSE_S = 1.0
+QUIET = (Log, Telemetry)
+"""Kinds that can wait for the next regular tick."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Helm:
+    """Steers by the database. `wake` asks for a turn at once; `note` picks what matters from messages."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        session: BrokerSession,
+        blocks: BlockPublisher,
+        woken: asyncio.Event,
+        *,
+        artifacts_url: str,
+        tick_s: float,
+    ) -> None:
+        self._ledger = ledger
+        self._session = session
+        self._blocks = blocks
+        self._artifacts_url = artifacts_url
+        self._tick_s = tick_s
+        self._woken = woken
+        self._damaged: set[tuple[str, int]] = set()
+        self._greeted = 0
+        self._pruned_s = time.monotonic()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def note(self, batch: Iterable[Heard]) -> None:
+        """Look for damaged blocks, and turn at once where a rollout may move on."""
+        for heard in batch:
+            message = heard.message
+            if isinstance(message, Event) and message.kind == "block-damaged" and message.transport != "http":
+                self._damaged.add((message.digest or "", message.block or 0))
+            if not isinstance(message, QUIET):
+                self.wake()
+
+    async def run(self) -> None:
+        """Turn at every event and every `tick_s`, until cancelled."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), self._tick_s)
+            self._woken.clear()
+            try:
+                await self.turn()
+            except Unavailable as error:
+                _log.info("publishing waits for the broker", error=error.line)
+            except Exception:  # noqa: BLE001 - the loop is the last to know; a bug must not stop the fleet
+                _log.exception("a turn failed; the next one begins anew")
+                await asyncio.sleep(BUG_PAUSE_S)
+
+    async def turn(self) -> None:
+        await self._ledger.run(rollouts.tick, now_s=time.time())
+        if self._session.connected:
+            await self._repair()
+            await self._blocks.sync(await self._ledger.run(rollouts.live_blobs))
+            await self._publish_desired()
+        if time.monotonic() - self._pruned_s > PRUNE_EVERY_S:
+            self._pruned_s = time.monotonic()
+            await self._ledger.run(retention.prune, now_s=time.time())
+
+    async def _repair(self) -> None:
+        while self._damaged:
+            digest, index = self._damaged.pop()
+            await self._blocks.repair(digest, index)
+
+    async def _publish_desired(self) -> None:
+        connection = self._session.connections
+        for publication in await self._due(everything=connection != self._greeted):
+            document = publication.desired
+            await self._session.publish_desired(publication.device, document)
+            await self._ledger.run(
+                desired.mark_published,
+                publication.device,
+                epoch=document.epoch,
+                generation=document.generation,
+                now_s=time.time(),
+            )
+        self._greeted = connection
+
+    async def _due(self, *, everything: bool) -> list[desired.Publication]:
+        if everything:
+            return await self._ledger.run(desired.all_publications, artifacts_url=self._artifacts_url)
+        return await self._ledger.run(
+            desired.pending_publications, now_s=time.time(), artifacts_url=self._artifacts_url
+        )

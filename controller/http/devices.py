@@ -1,0 +1,77 @@
+"""`/devices`: what they are, what they run, how it went; their logs; orders to them."""
+
+import secrets
+from typing import get_args
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from wherry.controller.errors import Invalid
+from wherry.controller.http.bodies import answer, read_json
+from wherry.controller.http.desk import ACTOR, AtDesk
+from wherry.controller.operations import devices
+from wherry.controller.operations.actions import record_action
+from wherry.protocol.down.action import Action, ActionKind
+from wherry.protocol.types import Digest, Name, Struct
+from wherry.protocol.up.log import Level
+
+router = APIRouter(prefix="/devices", tags=["devices"])
+
+
+class NewAction(Struct, frozen=True, kw_only=True):
+    """An order that the device ignores when it gets it later than `valid_s` from now."""
+
+    kind: ActionKind
+    valid_s: float = 300.0
+    slot: Name | None = None
+    artifact: Digest | None = None
+
+
+@router.get("")
+async def list_devices(desk: AtDesk) -> Response:
+    return answer(await desk.ledger.run(devices.list_devices))
+
+
+@router.get("/{device}")
+async def get_device(device: str, desk: AtDesk, period_s: float = devices.DEFAULT_PERIOD_S) -> Response:
+    return answer(await desk.ledger.run(devices.get_device, device, now_s=desk.now_s(), period_s=period_s))
+
+
+@router.get("/{device}/events")
+async def get_events(device: str, desk: AtDesk, max_events: int = Query(100, ge=1, le=1000)) -> Response:
+    """What happened, newest first."""
+    detail = await desk.ledger.run(devices.get_device, device, now_s=desk.now_s(), max_events=max_events)
+    return answer(detail.events)
+
+
+@router.get("/{device}/logs")
+async def get_logs(
+    device: str,
+    desk: AtDesk,
+    after_id: int | None = None,
+    level: str = "debug",
+    max_lines: int = Query(devices.DEFAULT_LINES, ge=1, le=5000),
+) -> Response:
+    """The newest lines; or, to follow, those after the line `after_id`."""
+    chosen = next((known for known in get_args(Level) if known == level), None)
+    if chosen is None:
+        raise Invalid(f"no log level {level!r}", f"use one of {', '.join(get_args(Level))}")
+    lines = await desk.ledger.run(devices.get_logs, device, after_id=after_id, level=chosen, max_lines=max_lines)
+    return answer(lines)
+
+
+@router.post("/{device}/actions")
+async def send_action(device: str, request: Request, desk: AtDesk) -> Response:
+    """Record the order and publish it: 202, since the device answers with an event that names its id."""
+    body = await read_json(request, NewAction)
+    now_s = desk.now_s()
+    action = Action(
+        id=secrets.token_hex(8),
+        kind=body.kind,
+        not_after_s=now_s + body.valid_s,
+        slot=body.slot,
+        artifact=body.artifact,
+    )
+    await desk.ledger.run(record_action, device, action, now_s=now_s, actor=ACTOR)
+    await desk.session.publish_action(device, action)
+    return answer(action, 202)

@@ -1,0 +1,40 @@
+"""`/rollbacks`: the whole fleet back to a version, at once."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from wherry.controller.core.plan import Target
+from wherry.controller.http.bodies import answer, read_json
+from wherry.controller.http.desk import ACTOR, AtDesk
+from wherry.controller.operations.rollback import DEADLINE_S, rollback
+from wherry.protocol.types import Name, Seconds, Struct
+
+router = APIRouter(prefix="/rollbacks", tags=["rollouts"])
+
+
+class NewRollback(Struct, frozen=True, kw_only=True):
+    """Without a version: the one that the fleet ran before."""
+
+    model: Name
+    version: int | None = None
+    slot: Name = "main"
+    target: Target | None = None
+    device_deadline_s: Seconds = DEADLINE_S
+
+
+@router.post("")
+async def start(request: Request, desk: AtDesk) -> Response:
+    """Begin it; what comes back is watched as a rollout."""
+    body = await read_json(request, NewRollback)
+    found = await desk.ledger.run(
+        rollback,
+        body.model,
+        body.version,
+        slot=body.slot,
+        target=body.target,
+        device_deadline_s=body.device_deadline_s,
+        now_s=desk.now_s(),
+        actor=ACTOR,
+    )
+    desk.helm.wake()
+    return answer(found, 201, Location=f"/api/v1/rollouts/{found.id}")

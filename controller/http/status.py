@@ -1,0 +1,35 @@
+"""`/status`: whether the controller works, and what it is."""
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+import wherry
+from wherry.controller.http.bodies import answer
+from wherry.controller.http.desk import AtDesk
+from wherry.controller.operations import devices
+
+router = APIRouter(prefix="/status", tags=["status"])
+
+
+@router.get("")
+async def get_status(desk: AtDesk) -> Response:
+    """`ok` is whether the broker is connected; an answer at all says that the database works."""
+    fleet = await desk.ledger.run(devices.list_devices)
+    session = desk.session
+    return answer(
+        {
+            "ok": session.connected,
+            "version": wherry.__version__,
+            "fleet": desk.config.fleet,
+            "devices": len(fleet),
+            "online": sum(device.presence == "online" for device in fleet),
+            "broker": {
+                "connected": session.connected,
+                "protocol": session.protocol.name,
+                "connections": session.connections,
+                "received": session.received,
+                "refused": session.refused + desk.intake.failed,
+            },
+            "published": sorted(desk.blocks.published),
+        }
+    )

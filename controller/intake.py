@@ -1,0 +1,71 @@
+"""What devices say, written down: the right operation for each kind of message.
+
+Rules upheld here:
+- A message that an operation refuses, or that shows a bug of ours, is logged and counted; the next
+  one is not held up by it.
+- When the database itself cannot be written, the batch waits: nothing is acknowledged meanwhile.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import OperationalError
+
+from wherry.controller.adapters.broker_session import Heard
+from wherry.controller.ledger import Ledger
+from wherry.controller.operations import ingest
+from wherry.controller.store.database import Database
+from wherry.protocol.codec import kind_of
+from wherry.protocol.errors import ProtocolError
+from wherry.protocol.up import Birth, Event, Log, Reported, Status, Telemetry
+
+RETRY_PAUSE_S = 1.0
+
+_OPERATIONS: dict[type, Callable[..., object]] = {
+    Status: ingest.apply_status,
+    Birth: ingest.apply_birth,
+    Reported: ingest.apply_reported,
+    Event: ingest.apply_event,
+    Telemetry: ingest.apply_telemetry,
+    Log: ingest.apply_log,
+}
+
+_log = structlog.get_logger(__name__)
+
+
+class Intake:
+    """Writes batches of messages into the database."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.failed = 0
+        self._ledger = ledger
+
+    async def take(self, batch: list[Heard], now_s: float) -> None:
+        """Return when all of the batch is durable, or refused for good."""
+        pending = batch
+        while pending:
+            pending = await self._ledger.run(self._apply, pending, now_s)
+            if pending:
+                await asyncio.sleep(RETRY_PAUSE_S)
+
+    def _apply(self, db: Database, batch: list[Heard], now_s: float) -> list[Heard]:
+        """What is left to do once the database works again."""
+        for index, heard in enumerate(batch):
+            operation: Callable[..., Any] = _OPERATIONS[type(heard.message)]
+            try:
+                operation(db, heard.device, heard.message, now_s=now_s)
+            except OperationalError as error:
+                _log.error("the database cannot be written; trying again", error=str(error.orig))
+                return batch[index:]
+            except ProtocolError as error:
+                self._refuse(heard, str(error))
+            except Exception:  # noqa: BLE001 - one device must not silence the others
+                self._refuse(heard, "a bug of ours")
+                _log.exception("an operation failed", device=heard.device)
+        return []
+
+    def _refuse(self, heard: Heard, reason: str) -> None:
+        self.failed += 1
+        _log.warning("a message was refused", device=heard.device, kind=kind_of(heard.message), reason=reason)
