@@ -7,6 +7,7 @@ import msgspec
 from wherry.protocol.types import Count, DeviceId, Name, Seconds, Share, Struct
 
 OnBreach = Literal["revert", "hold"]
+OnAbort = Literal["keep", "revert"]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 

@@ -1,19 +1,16 @@
-"""`/devices`: what they are, what they run, how it went; their logs; orders to them."""
+"""`/devices`: what they are, what they run, how it went; orders to them."""
 
 import secrets
-from typing import get_args
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from wherry.controller.errors import Invalid
 from wherry.controller.http.bodies import answer, read_json
 from wherry.controller.http.desk import ACTOR, AtDesk
 from wherry.controller.operations import devices
 from wherry.controller.operations.actions import record_action
 from wherry.protocol.down.action import Action, ActionKind
 from wherry.protocol.types import Digest, Name, Struct
-from wherry.protocol.up.log import Level
 
 router = APIRouter(prefix="/devices", tags=["devices"])
 
@@ -42,22 +39,6 @@ async def get_events(device: str, desk: AtDesk, max_events: int = Query(100, ge=
     """What happened, newest first."""
     detail = await desk.ledger.run(devices.get_device, device, now_s=desk.now_s(), max_events=max_events)
     return answer(detail.events)
-
-
-@router.get("/{device}/logs")
-async def get_logs(
-    device: str,
-    desk: AtDesk,
-    after_id: int | None = None,
-    level: str = "debug",
-    max_lines: int = Query(devices.DEFAULT_LINES, ge=1, le=5000),
-) -> Response:
-    """The newest lines; or, to follow, those after the line `after_id`."""
-    chosen = next((known for known in get_args(Level) if known == level), None)
-    if chosen is None:
-        raise Invalid(f"no log level {level!r}", f"use one of {', '.join(get_args(Level))}")
-    lines = await desk.ledger.run(devices.get_logs, device, after_id=after_id, level=chosen, max_lines=max_lines)
-    return answer(lines)
 
 
 @router.post("/{device}/actions")

@@ -3,11 +3,10 @@
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from wherry.controller.core.plan import RolloutPlan
+from wherry.controller.core.plan import OnAbort, RolloutPlan
 from wherry.controller.http.bodies import answer, read_json
 from wherry.controller.http.desk import ACTOR, AtDesk
 from wherry.controller.operations import rollouts
-from wherry.controller.operations.rollouts import Restore
 from wherry.protocol.types import Struct
 
 router = APIRouter(prefix="/rollouts", tags=["rollouts"])
@@ -19,7 +18,7 @@ class NewRollout(Struct, frozen=True, kw_only=True):
 
 
 class Abort(Struct, frozen=True, kw_only=True):
-    restore: Restore = "keep"
+    restore: OnAbort = "keep"
 
 
 @router.post("")

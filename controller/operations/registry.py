@@ -1,12 +1,12 @@
 """Models and their immutable, numbered versions."""
 
-import re
 from collections.abc import Callable
 
 import msgspec
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from wherry.controller.core.version_name import parse_version
 from wherry.controller.errors import Invalid, NotFound
 from wherry.controller.operations import audit
 from wherry.controller.store.database import Database
@@ -14,7 +14,7 @@ from wherry.controller.store.tables import BlobRow, ModelRow, VersionRow
 from wherry.protocol.blob import BlobRef, describe, sha256
 from wherry.protocol.down.desired import Assignment
 from wherry.protocol.manifest import Manifest, decode_manifest, encode_manifest
-from wherry.protocol.types import Struct, is_name
+from wherry.protocol.types import Struct
 
 
 class ModelView(Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -110,14 +110,11 @@ def get_version(db: Database, text: str) -> VersionView:
 
 def find_version(session: Session, text: str) -> VersionRow:
     """The row that `digits:3` or `digits` names. Raises Invalid or NotFound."""
-    found = re.fullmatch(r"([^:]+)(?::([0-9]{1,9}))?", text)
-    if found is None or not is_name(found[1]):
-        raise Invalid(f"not a version: {text!r}", "name it as digits:3, or digits for the newest")
-    model = found[1]
+    model, wanted = parse_version(text)
     numbers = list(session.scalars(select(VersionRow.number).where(VersionRow.model == model)))
     if not numbers:
         raise NotFound(f"no model {model!r}", _known_models(session))
-    number = int(found[2]) if found[2] else max(numbers)
+    number = wanted if wanted is not None else max(numbers)
     row = session.get(VersionRow, (model, number))
     if row is None:
         raise NotFound(f"no version {model}:{number}", f"the newest is {model}:{max(numbers)}")

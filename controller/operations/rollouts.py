@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from wherry.controller.core import explain as text
 from wherry.controller.core.members import LIVE
-from wherry.controller.core.plan import RolloutPlan
+from wherry.controller.core.plan import OnAbort, RolloutPlan
 from wherry.controller.errors import Conflict, NotFound
 from wherry.controller.operations import audit, registry
 from wherry.controller.operations.carry_out import step
@@ -27,11 +27,9 @@ from wherry.controller.store.tables import DesiredRow, RolloutDeviceRow, Rollout
 from wherry.protocol.types import Struct
 
 __all__ = [
-    "DeviceProgress", "Restore", "RolloutView", "Tick", "abort", "explain", "get_rollout", "list_rollouts",
+    "DeviceProgress", "RolloutView", "Tick", "abort", "explain", "get_rollout", "list_rollouts",
     "live_blobs", "pause", "resume", "start", "tick",
 ]  # fmt: skip
-
-Restore = Literal["keep", "revert"]
 
 
 class Tick(Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -76,7 +74,7 @@ def resume(db: Database, rollout: int, *, now_s: float, actor: str) -> RolloutVi
     return _switch(db, rollout, "running", now_s=now_s, actor=actor)
 
 
-def abort(db: Database, rollout: int, *, restore: Restore, now_s: float, actor: str) -> RolloutView:
+def abort(db: Database, rollout: int, *, restore: OnAbort, now_s: float, actor: str) -> RolloutView:
     """Stop for good: `keep` leaves every device as it is, `revert` gives back what was there before.
 
     Idempotent; a held rollout can still be reverted, unless its devices have moved on since. Raises

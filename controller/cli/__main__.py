@@ -1,0 +1,82 @@
+"""The command `wherry`: puts the commands together, and turns what they raise into a line and an exit status.
+
+0 well; 1 the command ran and the answer is bad (a rollout was taken back, or a bug of ours); 2 the
+caller must change something; 130 interrupted.
+"""
+
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+from wherry import __version__
+from wherry.controller.cli import controller, convert, devices, logs, models, rollback, rollout
+from wherry.controller.cli.api import ServerBug
+from wherry.controller.cli.conversion import ConversionBug
+from wherry.controller.errors import ControllerError
+
+app = typer.Typer(
+    name="wherry",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(controller.controller)
+app.command()(convert.convert)
+app.add_typer(models.app, name="models")
+app.add_typer(devices.app, name="devices")
+app.add_typer(rollout.app, name="rollout")
+app.command()(rollback.rollback)
+app.command()(logs.logs)
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"wherry {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def wherry(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Ship models to a fleet of small devices, watch them run, and take them back when they misbehave."""
+
+
+def main() -> None:
+    """Run the command line; never returns."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """The exit status of one command; what goes wrong is said in one line on standard error."""
+    try:
+        status = app(arguments, prog_name="wherry", standalone_mode=False)
+    except ControllerError as error:
+        return _say(error.line, 2)
+    except ServerBug as error:
+        return _say(f"the controller failed: {error}", 1)
+    except ConversionBug as error:
+        return _say(f"{error}\nThis is a bug in the converters; the lines above help to find it.", 1)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _say("interrupted", 130)
+    except BrokenPipeError:
+        return 0  # whoever read our output has left
+    return status if isinstance(status, int) else 0
+
+
+def _say(text: str, status: int) -> int:
+    print(f"wherry: {text}", file=sys.stderr)  # noqa: T201 - the one line for the caller
+    return status
+
+
+if __name__ == "__main__":
+    main()

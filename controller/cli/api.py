@@ -1,0 +1,68 @@
+"""The controller's HTTP API as the commands call it.
+
+A problem that the controller answers with becomes the error that it was there: NotFound, Conflict,
+Invalid or Unavailable. A status of 500 becomes ServerBug.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+
+from wherry.controller.errors import Conflict, ControllerError, Invalid, NotFound, Unavailable
+
+TIMEOUT_S = 60.0
+
+ERRORS: dict[int, type[ControllerError]] = {404: NotFound, 409: Conflict, 503: Unavailable}
+
+
+class ServerBug(Exception):
+    """The controller failed in a way that is nobody's mistake but ours."""
+
+
+class Api:
+    """One connection to the controller at `url`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._http = httpx.Client(base_url=f"{self.url}/api/v1/", timeout=TIMEOUT_S)
+
+    def get(self, path: str, **query: str | int) -> Any:
+        return self._call("GET", path, params=query)
+
+    def post(self, path: str, body: object = None) -> Any:
+        return self._call("POST", path, content=msgspec.json.encode(body if body is not None else {}))
+
+    def put_file(self, path: str, file: Path) -> Any:
+        with file.open("rb") as content:
+            return self._call("PUT", path, content=content)
+
+    def _call(self, method: str, path: str, **more: Any) -> Any:
+        try:
+            response = self._http.request(method, path, **more)
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise Invalid(f"{self.url!r} is not a URL", "use http://HOST:PORT") from error
+        except httpx.TransportError as error:
+            raise Unavailable(
+                f"no controller answers at {self.url}", "start one with `wherry controller`, or name it with --url"
+            ) from error
+        if response.is_success:
+            return _decoded(response, self.url)
+        raise _error(response, self.url)
+
+
+def _decoded(response: httpx.Response, url: str) -> Any:
+    try:
+        return msgspec.json.decode(response.content)
+    except msgspec.DecodeError as error:
+        raise Unavailable(f"what answers at {url} is not a controller", "name the controller with --url") from error
+
+
+def _error(response: httpx.Response, url: str) -> Exception:
+    if "problem+json" not in response.headers.get("content-type", ""):
+        return Unavailable(f"what answers at {url} is not a controller", "name the controller with --url")
+    problem = msgspec.json.decode(response.content)
+    if response.status_code == 500:
+        return ServerBug(problem["detail"])
+    return ERRORS.get(response.status_code, Invalid)(problem["detail"], problem.get("fix", ""))

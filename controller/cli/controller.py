@@ -1,0 +1,101 @@
+"""`wherry controller`: run one."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wherry.controller.config import BrokerKind, ControllerConfig, RunFile
+from wherry.controller.errors import Invalid
+from wherry.protocol.types import is_name
+
+MAX_PORT = 65535
+
+
+def controller(
+    data_dir: Annotated[Path, typer.Option(help="Everything that it keeps; made where it is missing.")] = Path(
+        "wherry-data"
+    ),
+    http_port: Annotated[int, typer.Option(help="For the HTTP API; 0 takes a free one.")] = 8470,
+    mqtt_port: Annotated[int, typer.Option(help="For the broker; 0 takes a free one.")] = 1883,
+    fleet: Annotated[str, typer.Option(help="Name of the fleet; its agents are configured with the same.")] = "home",
+    broker: Annotated[
+        BrokerKind, typer.Option(help="auto: mosquitto where it is installed, else amqtt, which is built in.")
+    ] = "auto",
+    mqtt_host: Annotated[str, typer.Option(help="Where the broker is, with --broker external.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address that the HTTP API and our broker listen on.")] = "127.0.0.1",
+    insecure_bind: Annotated[
+        bool,
+        typer.Option(
+            "--insecure-bind",
+            help="Allow a --host that other machines reach. There is no authentication yet: whoever "
+            "reaches the port commands the fleet.",
+        ),
+    ] = False,
+    advertise_host: Annotated[
+        str | None, typer.Option(help="How devices name this machine, where --host is 0.0.0.0.")
+    ] = None,
+) -> None:
+    """Run the controller: broker, rollout engine and HTTP API, until Ctrl-C.
+
+    Where it answers is written to `controller.json` in the data directory, once it does.
+
+    Example: wherry controller --data-dir /var/lib/wherry
+
+    Example on free ports: wherry controller --data-dir ./data --http-port 0 --mqtt-port 0
+    """
+    import asyncio
+
+    from wherry.controller.service import run
+
+    config = ControllerConfig(
+        data_dir=data_dir.absolute(),
+        fleet=_checked_fleet(fleet),
+        host=host,
+        insecure_bind=insecure_bind,
+        advertise_host=advertise_host,
+        http_port=_checked_port(http_port, "--http-port"),
+        broker=broker,
+        mqtt_host=mqtt_host,
+        mqtt_port=_checked_port(mqtt_port, "--mqtt-port"),
+    )
+    _log_to_stderr()
+    asyncio.run(run(config, _tell))
+
+
+def _tell(running: RunFile) -> None:
+    typer.echo(
+        f"controller of the fleet {running.fleet}: {running.url}, "
+        f"broker {running.broker} at {running.mqtt_host}:{running.mqtt_port}; Ctrl-C ends it",
+        err=True,
+    )
+
+
+def _checked_fleet(fleet: str) -> str:
+    if not is_name(fleet):
+        raise Invalid(f"not a name of a fleet: {fleet!r}", "use lower case letters, digits, dots and hyphens")
+    return fleet
+
+
+def _checked_port(port: int, option: str) -> int:
+    if not 0 <= port <= MAX_PORT:
+        raise Invalid(f"{option} {port} is not a port", f"use 1 to {MAX_PORT}, or 0 for a free one")
+    return port
+
+
+def _log_to_stderr() -> None:
+    import logging
+    import sys
+
+    import structlog
+
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

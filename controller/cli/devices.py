@@ -1,0 +1,87 @@
+"""`wherry devices`: who is there, what they run, how it goes."""
+
+from typing import Annotated, Any
+
+import typer
+
+from wherry.controller.cli import show
+from wherry.controller.cli.options import DEFAULT_URL, Json, Url
+
+app = typer.Typer(help="The devices of the fleet.")
+
+
+@app.callback(invoke_without_command=True)
+def devices(context: typer.Context, json: Json = False, url: Url = DEFAULT_URL) -> None:
+    """The devices of the fleet; lists them without a command."""
+    if context.invoked_subcommand is None:
+        list_devices(json=json, url=url)
+
+
+@app.command("list")
+def list_devices(json: Json = False, url: Url = DEFAULT_URL) -> None:
+    """List the devices with what each slot runs."""
+    from wherry.controller.cli.api import Api
+
+    found = Api(url).get("devices")
+    if json:
+        show.as_json(found)
+        return
+    rows = [row for device in found for row in _rows(device)]
+    columns = ("device", "presence", "runtime", "slot", "serving", "phase", "in step", "seen")
+    show.table(columns, rows, empty="no devices yet: start an agent with `wherry-agent run`")
+
+
+@app.command("show")
+def show_device(
+    device: Annotated[str, typer.Argument(help="Its id.")], json: Json = False, url: Url = DEFAULT_URL
+) -> None:
+    """Show one device: what it can do, its figures of the last hour, its reverts.
+
+    Example: wherry devices show pi-1
+    """
+    from wherry.controller.cli.api import Api
+
+    found = Api(url).get(f"devices/{device}")
+    if json:
+        show.as_json(found)
+        return
+    _show(found)
+
+
+def _rows(device: dict[str, Any]) -> list[tuple[str, ...]]:
+    head = (device["id"], device["presence"], _runtimes(device))
+    tail = ("yes" if device["in_step"] else "no", show.age(device["last_seen_s"]))
+    slots = [(slot["slot"], show.ref(slot.get("serving")), slot["phase"]) for slot in device["slots"]]
+    return [(*head, *slot, *tail) for slot in slots or [("–", "–", "–")]]
+
+
+def _runtimes(device: dict[str, Any]) -> str:
+    runtimes = device["birth"]["runtimes"] if device["birth"] else []
+    return ", ".join(f"{runtime['family']} {runtime['version']}" for runtime in runtimes) or "–"
+
+
+def _show(found: dict[str, Any]) -> None:
+    device = found["device"]
+    birth = device["birth"]
+    typer.echo(f"{device['id']}: {device['presence']}, last seen {show.age(device['last_seen_s'])} ago")
+    if birth is not None:
+        typer.echo(f"{birth['machine']}, {birth['os']}, {birth['cpu_count']} CPUs, {show.size(birth['ram_bytes'])} RAM")
+        typer.echo(f"runtimes: {_runtimes(device)}")
+    columns = ("slot", "version", "inferences", "errors", "p50 ms", "p95 ms", "accuracy", "last")
+    rows = [_reading(reading) for reading in found["readings"]]
+    show.table(columns, rows, empty="no figures in the last hour")
+    for revert in found["reverts"]:
+        typer.echo(f"{revert['result']} {revert['model']}:{revert['version']}: {revert['reason']}")
+
+
+def _reading(reading: dict[str, Any]) -> tuple[object, ...]:
+    return (
+        reading["slot"],
+        f"{reading['model']}:{reading['version']}",
+        reading["inferences"],
+        reading["errors"],
+        show.number(reading["p50_ms"], 2),
+        show.number(reading["p95_ms"], 2),
+        show.percent(reading["accuracy"]),
+        show.age(reading["last_s"]),
+    )

@@ -1,0 +1,88 @@
+"""Watching a rollout: a live picture on a terminal, a line a change elsewhere.
+
+The exit status tells scripts how it ended: 0 completed, 1 otherwise.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+
+from wherry.controller.cli import show
+from wherry.controller.cli.api import Api
+
+POLL_S = 0.5
+GOOD = "completed"
+
+
+def follow(api: Api, rollout: int, *, as_json: bool) -> None:
+    """Show the rollout until it has ended; raises typer.Exit(1) where it did not complete."""
+    drawn = sys.stdout.isatty() and not as_json
+    last = _picture(api, rollout) if drawn else _lines(api, rollout, as_json=as_json)
+    if last["state"] != GOOD:
+        raise typer.Exit(1)
+
+
+def _states(api: Api, rollout: int) -> Iterator[dict[str, Any]]:
+    """The rollout at every poll; the last one has ended."""
+    while True:
+        found: dict[str, Any] = api.get(f"rollouts/{rollout}")
+        yield found
+        if not found["live"]:
+            return
+        time.sleep(POLL_S)
+
+
+def _lines(api: Api, rollout: int, *, as_json: bool) -> dict[str, Any]:
+    told = ""
+    last: dict[str, Any] = {}
+    for last in _states(api, rollout):
+        line = headline(last)
+        if line != told and as_json:
+            show.as_json_line(last)
+        elif line != told:
+            typer.echo(line)
+        told = line
+    return last
+
+
+def _picture(api: Api, rollout: int) -> dict[str, Any]:
+    from rich.live import Live
+
+    last: dict[str, Any] = {}
+    with Live(console=show.console(), refresh_per_second=4) as live:
+        for last in _states(api, rollout):
+            live.update(picture(last), refresh=True)
+    return last
+
+
+def headline(rollout: dict[str, Any]) -> str:
+    """`rollout 3 digits:2 running, wave 2 of 3: 1 committed, 2 in-progress, 3 waiting; reason`."""
+    waves = f", wave {rollout['wave']} of {rollout['wave_count']}" if rollout["live"] else ""
+    told = f"{rollout['kind']} {rollout['id']} {show.plan_of(rollout)} {rollout['state']}{waves}"
+    reason = f"; {rollout['reason']}" if rollout["reason"] else ""
+    return f"{told}: {show.counts(rollout['counts'])}{reason}"
+
+
+def picture(rollout: dict[str, Any]) -> Any:
+    """The headline, every device, and what the gates say."""
+    from rich.console import Group
+    from rich.text import Text
+
+    devices = show.make_table(("wave", "device", "standing", "variant", "before", "reason"), _devices(rollout))
+    gates = show.make_table(("gate", "verdict", "because"), _gates(rollout))
+    return Group(Text(headline(rollout)), devices, gates)
+
+
+def _devices(rollout: dict[str, Any]) -> Iterator[tuple[object, ...]]:
+    for device in rollout["devices"]:
+        standing = "taken back" if device["restored"] else device["standing"]
+        wave = device["wave"] or "–"
+        yield wave, device["device"], standing, device["variant"] or "–", device["previous"] or "–", device["reason"]
+
+
+def _gates(rollout: dict[str, Any]) -> Iterator[tuple[object, ...]]:
+    for gate in rollout["gates"]:
+        yield gate["gate"], gate["verdict"], gate["reason"]

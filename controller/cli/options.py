@@ -1,0 +1,39 @@
+"""Options that many commands have, and what checks and confirms what was typed."""
+
+import sys
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import typer
+
+from wherry.controller.errors import Invalid
+
+T = TypeVar("T")
+
+DEFAULT_URL = "http://127.0.0.1:8470"
+
+Url = Annotated[str, typer.Option("--url", envvar="WHERRY_URL", help="Where the controller answers.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
+Slot = Annotated[str, typer.Option("--slot", help="Which slot of the devices.")]
+Target = Annotated[
+    str,
+    typer.Option("--target", metavar="TARGET", help="all, ids (pi-1,pi-2) or labels (site=hall,kind=cam)."),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def checked(fields: dict[str, Any], shape: type[T], command: str) -> T:
+    """`fields` as `shape`. Raises Invalid, with the field and its bounds."""
+    try:
+        return msgspec.convert(fields, shape)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"a value is out of range: {error}", f"see `{command} --help`") from error
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something that many devices feel; a script says --yes. Raises Invalid, or click.Abort for no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Invalid("nobody is there to confirm", "add --yes to do it without asking")
+    typer.confirm(question, abort=True, err=True)
