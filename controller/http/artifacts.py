@@ -29,7 +29,8 @@ async def put_artifact(digest: str, request: Request, desk: AtDesk) -> Response:
     return answer(await _record(desk, digest), 201, Location=request.url.path)
 
 
-@router.api_route("/{digest}", methods=["GET", "HEAD"])
+@router.get("/{digest}")
+@router.head("/{digest}", include_in_schema=False)
 async def get_artifact(digest: str, desk: AtDesk) -> Response:
     """The bytes, or the ranges asked for. They never change, so they may be kept for ever."""
     path = desk.artifacts.path(digest)

@@ -19,8 +19,10 @@ STATUS: dict[type[Exception], tuple[int, str]] = {
     Invalid: (422, "not valid"),
     MessageError: (422, "not valid"),
     Unavailable: (503, "not available"),
+    OverflowError: (422, "not valid"),
 }
-"""The first class that fits is taken, so a subclass stands before its base."""
+"""The first class that fits is taken, so a subclass stands before its base. The database raises
+OverflowError for a number that no row can have, which nobody but the caller can have sent."""
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -51,7 +53,9 @@ def install(app: FastAPI) -> None:
 
     async def http(_request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return problem(error.status_code, str(error.detail).lower(), f"{_request.method} {_request.url.path}")
+        answer = problem(error.status_code, str(error.detail).lower(), f"{_request.method} {_request.url.path}")
+        answer.headers.update(error.headers or {})
+        return answer
 
     async def parameters(_request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
