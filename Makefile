@@ -8,10 +8,10 @@ LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup broker demo test check bench generated lock clean
+.PHONY: help setup broker demo demo-stop test check bench generated lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) broker ## install what is needed into .venv, and mosquitto where that is allowed
 
@@ -42,6 +42,9 @@ broker:
 
 demo: setup ## the first voyage: train, convert, roll out, break, revert (KEEP=1 leaves it running)
 	@$(BIN)/python -m examples.voyage $(if $(KEEP),--keep)
+
+demo-stop: ## end what `make demo KEEP=1` left running
+	@$(BIN)/python -m examples.voyage --stop
 
 test: setup ## everything that this machine can prove
 	@$(MAKE) --no-print-directory static

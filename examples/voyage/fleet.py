@@ -1,14 +1,18 @@
 """Six agents as separate processes, each with a directory and a feed of held-out digits of its own."""
 
-import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
+from examples.voyage.harbour import FLEET
+
 RUNTIMES = ("litert", "tflite-runtime")
 FEED_RATE_HZ = 25
+"""Slow enough that even the version that is far too slow keeps up."""
 
 
 @dataclass
@@ -25,13 +29,16 @@ class Agent:
         return self.directory / "agent.log"
 
     def configure(self, mqtt_host: str, mqtt_port: int, digits: Path) -> None:
+        """Write the configuration, and the held-out digits in an order of the board's own."""
         feed = self.directory / "feed"
         feed.mkdir(parents=True)
-        shutil.copyfile(digits, feed / "digits.npz")
+        with np.load(digits) as arrays:
+            order = np.random.default_rng(int(self.device.rpartition("-")[2])).permutation(len(arrays["x"]))
+            np.savez(feed / "digits.npz", x=arrays["x"][order], y=arrays["y"][order])
         (self.directory / "agent.toml").write_text(
             f"""\
 device = "{self.device}"
-fleet = "voyage"
+fleet = "{FLEET}"
 state_dir = "{self.directory / "state"}"
 runtime = "{self.runtime}"
 telemetry_window_s = 1.0
@@ -56,6 +63,11 @@ rate_hz = {FEED_RATE_HZ}
                 [program, "run", "--config", self.directory / "agent.toml"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
 
     def kill(self) -> None:
         """As power loss would: `kill -9`, without a word."""

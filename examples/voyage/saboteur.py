@@ -21,7 +21,7 @@ def replace_block(host: str, port: int, fleet: str, digest: str, index: int) -> 
     client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="saboteur")
 
     def on_message(_client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
-        seen.append(message.payload)
+        seen.append(bytes(message.payload))
         arrived.release()
 
     client.on_message = on_message

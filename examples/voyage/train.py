@@ -61,7 +61,7 @@ def far_too_slow(keras: Any, network: Any) -> Any:
     The features are blown up, run through a huge depthwise convolution that changes nothing (one
     in the middle, zero elsewhere), and averaged down again.
     """
-    layers, size, zoom = keras.layers, 31, 8
+    layers, size, zoom = keras.layers, 31, 4
     convolutions, head = network.layers[:4], network.layers[4:]
     image = features = keras.Input((28, 28, 1))
     for layer in convolutions:
