@@ -3,7 +3,7 @@
 Rules upheld here:
 - A file appears under its digest whole and verified, or not at all: written beside, hashed while
   written, fsynced, renamed, and the directory fsynced.
-- Bytes are hashed again before they are published, since disks forget.
+- Bytes are hashed again before they are published, since disks forget; so is the list of hashes.
 - The list of block hashes lies beside as `<digest>.hashes`; it can always be made again.
 """
 
@@ -11,6 +11,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -71,9 +72,7 @@ class ArtifactStore:
         if kept.is_file() and kept.stat().st_size == expected_bytes:
             return kept.read_bytes()
         listed = b"".join(hashlib.sha256(block).digest() for block in self.blocks(digest))
-        with Upload(self._directory, kept.name) as upload:
-            upload.write(listed)
-            upload.publish()
+        self._keep_list(digest, listed)
         return listed
 
     def blocks(self, digest: str) -> Iterator[bytes]:
@@ -83,24 +82,61 @@ class ArtifactStore:
                 yield block
 
     def block(self, digest: str, index: int) -> bytes:
-        """Block `index`; empty past the end. Raises NotFound."""
+        """Block `index`; empty past the end. Raises NotFound, or Unavailable where the disk changed it."""
+        size_bytes = self.path(digest).stat().st_size
+        if index * limits.BLOCK_BYTES >= size_bytes:
+            return b""
         with self.path(digest).open("rb") as file:
             file.seek(index * limits.BLOCK_BYTES)
-            return file.read(limits.BLOCK_BYTES)
+            block = file.read(limits.BLOCK_BYTES)
+        expected = bytes.fromhex(digest)
+        if size_bytes > limits.BLOCK_BYTES:
+            expected = self.hash_list(digest)[index * limits.HASH_BYTES :][: limits.HASH_BYTES]
+        if hashlib.sha256(block).digest() != expected:
+            raise _damaged(digest)
+        return block
 
     def verify(self, digest: str) -> None:
-        """Read and hash the blob once more. Raises NotFound, or Unavailable where the disk changed it."""
-        with self.path(digest).open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != digest:
-            raise Unavailable(
-                f"the artifact {digest} is damaged on disk",
-                "delete that file in the data directory and upload it again",
-            )
+        """Read and hash the blob once more, and make its list of hashes again where that has changed.
+
+        Raises NotFound, or Unavailable where the disk changed the blob.
+        """
+        whole, listed = hashlib.sha256(), bytearray()
+        for block in self.blocks(digest):
+            whole.update(block)
+            listed += hashlib.sha256(block).digest()
+        if whole.hexdigest() != digest:
+            raise _damaged(digest)
+        if len(listed) > limits.HASH_BYTES and self.hash_list(digest) != listed:
+            self._keep_list(digest, bytes(listed))
+
+    def _keep_list(self, digest: str, listed: bytes) -> None:
+        with Upload(self._directory, f"{digest}.hashes") as upload:
+            upload.write(listed)
+            upload.publish()
+
+
+def _damaged(digest: str) -> Unavailable:
+    return Unavailable(
+        f"the artifact {digest} is damaged on disk", "delete that file in the data directory and upload it again"
+    )
+
+
+@contextmanager
+def _keeping() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(
+            f"cannot keep the artifact: {error.strerror}", "make room in the data directory, and see to its rights"
+        ) from error
 
 
 class Upload:
-    """Bytes on their way into the store; what is not committed at the end of the block is dropped."""
+    """Bytes on their way into the store; what is not committed at the end of the block is dropped.
+
+    Raises Unavailable where the disk does not take them.
+    """
 
     def __init__(self, directory: Path, name: str) -> None:
         self.size_bytes = 0
@@ -109,12 +145,14 @@ class Upload:
         self._hash = hashlib.sha256()
 
     def __enter__(self) -> Self:
-        self._file = tempfile.NamedTemporaryFile(dir=self._directory, prefix=INCOMING, delete=False)
+        with _keeping():
+            self._file = tempfile.NamedTemporaryFile(dir=self._directory, prefix=INCOMING, delete=False)
         return self
 
     def write(self, chunk: bytes) -> None:
         self._hash.update(chunk)
-        self._file.write(chunk)
+        with _keeping():
+            self._file.write(chunk)
         self.size_bytes += len(chunk)
 
     def commit(self) -> None:
@@ -130,10 +168,14 @@ class Upload:
 
     def publish(self) -> None:
         """Make it durable under its name."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        Path(self._file.name).chmod(0o644)
-        Path(self._file.name).replace(self._directory / self._name)
+        with _keeping():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            Path(self._file.name).chmod(0o644)
+            Path(self._file.name).replace(self._directory / self._name)
+            self._sync_directory()
+
+    def _sync_directory(self) -> None:
         descriptor = os.open(self._directory, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -143,5 +185,6 @@ class Upload:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with suppress(OSError):  # what is still buffered for a full disk
+            self._file.close()
         Path(self._file.name).unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from wherry.agent.core.record import DeviceRecord, SlotRecord
 from wherry.protocol.blob import split
 
 OLD, NEW = make_version(1), make_version(2)
-CALLS = ("open", "pwrite", "ftruncate", "fsync", "rename", "unlink", "chmod")
+CALLS = ("open", "pwrite", "ftruncate", "fsync", "rename", "replace", "unlink", "chmod")
 
 
 class Killer:
