@@ -34,6 +34,8 @@ class ControllerConfig(Struct, frozen=True, kw_only=True):
     mqtt_port: int = 1883
     tick_s: float = 0.5
     """Gates are in seconds; a tick costs a few milliseconds."""
+    republish_after_s: float = 30.0
+    """A device that has not accepted its document by then has perhaps missed it: it is published again."""
     max_artifact_bytes: int = limits.MAX_BLOB_BYTES
 
     @property

@@ -29,7 +29,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Helm:
-    """Steers by the database. `wake` asks for a turn at once; `note` picks what matters from messages."""
+    """Steers by the database. `wake` asks for a turn at once; `note` picks what matters from messages.
+
+    A document that its device has still not accepted is published again every `republish_after_s`.
+    """
 
     def __init__(
         self,
@@ -40,14 +43,16 @@ class Helm:
         *,
         artifacts_url: str,
         tick_s: float,
+        republish_after_s: float = desired.REPUBLISH_AFTER_S,
     ) -> None:
         self._ledger = ledger
         self._session = session
         self._blocks = blocks
         self._artifacts_url = artifacts_url
         self._tick_s = tick_s
+        self._republish_after_s = republish_after_s
         self._woken = woken
-        self._damaged: set[tuple[str, int]] = set()
+        self._damaged: set[tuple[str, int | None]] = set()
         self._greeted = 0
         self._pruned_s = time.monotonic()
 
@@ -59,7 +64,7 @@ class Helm:
         for heard in batch:
             message = heard.message
             if isinstance(message, Event) and message.kind == "block-damaged" and message.transport != "http":
-                self._damaged.add((message.digest or "", message.block or 0))
+                self._damaged.add((message.digest or "", message.block))
             if not isinstance(message, QUIET):
                 self.wake()
 
@@ -110,5 +115,8 @@ class Helm:
         if everything:
             return await self._ledger.run(desired.all_publications, artifacts_url=self._artifacts_url)
         return await self._ledger.run(
-            desired.pending_publications, now_s=time.time(), artifacts_url=self._artifacts_url
+            desired.pending_publications,
+            now_s=time.time(),
+            artifacts_url=self._artifacts_url,
+            republish_after_s=self._republish_after_s,
         )

@@ -133,7 +133,15 @@ async def _start_session(
     protocols = OLD_PROTOCOL if broker == "amqtt" else PROTOCOLS
     session = BrokerSession(address, config.fleet, handle, woken.set, protocols=protocols)
     blocks = BlockPublisher(artifacts, session, config.fleet, config.markers_dir)
-    helm = Helm(ledger, session, blocks, woken, artifacts_url=artifacts_url, tick_s=config.tick_s)
+    helm = Helm(
+        ledger,
+        session,
+        blocks,
+        woken,
+        artifacts_url=artifacts_url,
+        tick_s=config.tick_s,
+        republish_after_s=config.republish_after_s,
+    )
     _start_task(session.run(), "broker session", stack)
     await _await_connection(session, address)
     _start_task(helm.run(), "helm", stack)

@@ -4,7 +4,9 @@ Rules upheld here:
 - A blob is published once a connection, since a broker may have lost what it retained.
 - Before the first block goes out a marker is left on disk, so that a controller that was killed
   knows what to clear; the marker goes when all topics of the blob are cleared.
-- A block that a device found damaged is published again, but not more often than once a second.
+- A block, or list of hashes, that a device found damaged is published again, but not more often
+  than once a second.
+- Nothing that a device says, and no blob that the disk lost, holds up the other blobs.
 """
 
 import asyncio
@@ -38,7 +40,7 @@ class BlockPublisher:
         self._markers = markers
         self._connection = -1
         self._published: set[str] = set()
-        self._repaired_s: dict[tuple[str, int], float] = {}
+        self._repaired_s: dict[tuple[str, int | None], float] = {}
         self._failed_s: dict[str, float] = {}
         markers.mkdir(parents=True, exist_ok=True)
 
@@ -59,28 +61,43 @@ class BlockPublisher:
         for marker in self._leftovers(wanted):
             await self._clear(marker)
 
-    async def repair(self, digest: str, index: int) -> bool:
-        """Publish one block again; False where it was just done, or the blob is not on the broker."""
+    async def repair(self, digest: str, index: int | None) -> bool:
+        """Publish one block again, or the list of hashes (None).
+
+        False where it was just done, or there is no such thing on the broker, or not on disk any more.
+        Raises Unavailable without a broker.
+        """
         now_s = time.monotonic()
         last_s = self._repaired_s.get((digest, index), -REPAIR_PAUSE_S)
         if digest not in self._published or now_s - last_s < REPAIR_PAUSE_S:
             return False
-        block = await asyncio.to_thread(self._store.block, digest, index)
-        if not block:
+        try:
+            payload = await asyncio.to_thread(self._read, digest, index)
+        except (NotFound, Unavailable, OSError) as error:
+            _log.error("a damaged block cannot be published again", digest=digest, block=index, error=str(error))
+            return False
+        if not payload:
             return False
         self._repaired_s[digest, index] = now_s
-        await self._session.publish(topics.block(self._fleet, digest, index), block, retain=True)
+        topic = topics.hashes(self._fleet, digest) if index is None else topics.block(self._fleet, digest, index)
+        await self._session.publish(topic, payload, retain=True)
         _log.info("a damaged block was published again", digest=digest[:12], block=index)
         return True
+
+    def _read(self, digest: str, index: int | None) -> bytes:
+        """Empty where the blob has no such block, or needs no list."""
+        if index is not None:
+            return self._store.block(digest, index)
+        return self._store.hash_list(digest) if self._store.ref(digest).hashes is not None else b""
 
     async def _publish(self, ref: BlobRef) -> None:
         try:
             await asyncio.to_thread(self._store.verify, ref.digest)
-        except (NotFound, Unavailable) as error:
+            (self._markers / ref.digest).write_text(str(ref.size_bytes))
+        except (NotFound, Unavailable, OSError) as error:
             self._failed_s[ref.digest] = time.monotonic()
-            _log.error("an artifact cannot be published", digest=ref.digest, error=error.line)
+            _log.error("an artifact cannot be published", digest=ref.digest, error=str(error))
             return
-        (self._markers / ref.digest).write_text(str(ref.size_bytes))
         await self._session.publish_retained(self._messages(ref))
         self._published.add(ref.digest)
         _log.info("published the blocks of an artifact", digest=ref.digest[:12], blocks=ref.block_count)
