@@ -13,12 +13,14 @@ LIMIT_S = 20
 class AgentProcess:
     """Standard error goes to `agent.log` in the directory."""
 
-    def __init__(self, directory: Path, port: int, protocol: str = "auto", host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, directory: Path, port: int, protocol: str = "auto", host: str = "127.0.0.1", device: str = DEVICE
+    ) -> None:
         self.directory = directory
         self.log = directory / "agent.log"
         self.config = directory / "agent.toml"
         self.config.write_text(
-            f'device = "{DEVICE}"\nfleet = "{FLEET}"\nstate_dir = "state"\ntelemetry_window_s = 1.0\n'
+            f'device = "{device}"\nfleet = "{FLEET}"\nstate_dir = "state"\ntelemetry_window_s = 1.0\n'
             f'[broker]\nhost = "{host}"\nport = {port}\nprotocol = "{protocol}"\nreconnect_limit_s = 1.0\n'
             "[artifacts]\nstall_s = 1.0\ndisk_reserve_bytes = 0\nram_reserve_bytes = 0\n"
             f'[slots.main.feed]\ndirectory = "feed"\nrate_hz = 100\n'

@@ -43,9 +43,15 @@ def running(kind: str, directory: Path, port: int | None = None) -> Iterator[int
 def _command(kind: str, directory: Path, port: int) -> list[str]:
     if kind == "amqtt":
         return [sys.executable, "-m", "wherry.controller.adapters.amqtt_broker", HOST, str(port)]
-    program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
-    if program is None:
-        pytest.skip("mosquitto is not installed")
+    program = require_mosquitto()
     path = directory / f"mosquitto-{port}.conf"
     path.write_text(CONFIGURATION.format(port=port))
     return [program, "-c", str(path)]
+
+
+def require_mosquitto() -> str:
+    """Its path. Skips the test where it is missing."""
+    program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+    if program is None:
+        pytest.skip("mosquitto is not installed")
+    return program
