@@ -59,7 +59,8 @@ class Flotilla:
         return self._http("POST", path, msgspec.json.encode(body))
 
     def _http(self, method: str, path: str, content: bytes | None = None) -> Any:
-        answer = self.client.request(method, f"{self.controller.started.url}/api/v1{path}", content=content)
+        port = self.controller.started.url.rsplit(":", 1)[1]  # the host is how devices are told to find it
+        answer = self.client.request(method, f"http://127.0.0.1:{port}/api/v1{path}", content=content)
         answer.raise_for_status()
         return answer.json()
 
