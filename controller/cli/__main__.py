@@ -7,7 +7,6 @@ caller must change something; 130 interrupted.
 import sys
 from typing import Annotated
 
-import click
 import typer
 
 from wherry import __version__
@@ -16,9 +15,11 @@ from wherry.controller.cli.api import ServerBug
 from wherry.controller.cli.conversion import ConversionBug
 from wherry.controller.errors import ControllerError
 
+INTERRUPTED = 130
+"""What Typer makes of Ctrl-C, and every shell."""
+
 app = typer.Typer(
     name="wherry",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -56,21 +57,26 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """The exit status of one command; what goes wrong is said in one line on standard error."""
     try:
-        status = app(arguments, prog_name="wherry", standalone_mode=False)
+        status = app(arguments or ["--help"], prog_name="wherry", standalone_mode=False)
     except ControllerError as error:
         return _say(error.line, 2)
     except ServerBug as error:
         return _say(f"the controller failed: {error}", 1)
     except ConversionBug as error:
         return _say(f"{error}\nThis is a bug in the converters; the lines above help to find it.", 1)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        return _say("interrupted", 130)
-    except BrokenPipeError:
-        return 0  # whoever read our output has left
+    except typer.TyperException as error:
+        return _say(f"{error.format_message().rstrip('.')}; {_where_to_look(error)}", 2)
+    except typer.Abort:
+        return _say("not confirmed, so nothing was done", INTERRUPTED)
+    if status == INTERRUPTED:
+        return _say("interrupted", INTERRUPTED)
     return status if isinstance(status, int) else 0
+
+
+def _where_to_look(error: typer.TyperException) -> str:
+    """The help of the command that was typed, as far as it was understood."""
+    context = getattr(error, "ctx", None)
+    return f"see `{context.command_path if context is not None else 'wherry'} --help`"
 
 
 def _say(text: str, status: int) -> int:

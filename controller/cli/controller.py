@@ -1,5 +1,6 @@
 """`wherry controller`: run one."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +36,7 @@ def controller(
     advertise_host: Annotated[
         str | None, typer.Option(help="How devices name this machine, where --host is 0.0.0.0.")
     ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Once it answers, print where as one line of JSON.")] = False,
 ) -> None:
     """Run the controller: broker, rollout engine and HTTP API, until Ctrl-C.
 
@@ -60,7 +62,7 @@ def controller(
         mqtt_port=_checked_port(mqtt_port, "--mqtt-port"),
     )
     _log_to_stderr()
-    asyncio.run(run(config, _tell))
+    asyncio.run(run(config, _tell_json if json else _tell))
 
 
 def _tell(running: RunFile) -> None:
@@ -69,6 +71,13 @@ def _tell(running: RunFile) -> None:
         f"broker {running.broker} at {running.mqtt_host}:{running.mqtt_port}; Ctrl-C ends it",
         err=True,
     )
+
+
+def _tell_json(running: RunFile) -> None:
+    from wherry.controller.cli import show
+
+    show.as_json_line(running)
+    sys.stdout.flush()
 
 
 def _checked_fleet(fleet: str) -> str:
@@ -85,7 +94,6 @@ def _checked_port(port: int, option: str) -> int:
 
 def _log_to_stderr() -> None:
     import logging
-    import sys
 
     import structlog
 

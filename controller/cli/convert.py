@@ -27,6 +27,7 @@ def convert(
     probation_s: Annotated[float | None, typer.Option(help="How long devices watch the version, in seconds.")] = None,
     min_inferences: Annotated[int | None, typer.Option(help="How many inferences the probation needs.")] = None,
     p95_ms: Annotated[float | None, typer.Option(help="Highest p95 latency on probation, in milliseconds.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Text file: a class a line, in the order of the output.")] = None,
     max_accuracy_loss: Annotated[float, typer.Option(help="Most accuracy that may be lost, as in 0.01.")] = 0.01,
     min_agreement: Annotated[float, typer.Option(help="Least share of equal top classes with the float model.")] = 0.99,
     add: Annotated[bool, typer.Option("--add", help="Register the result with the controller at once.")] = False,
@@ -53,6 +54,7 @@ def convert(
         "evaluation": str(evaluation.absolute()) if evaluation is not None else None,
         "out_dir": str((out or Path(f"{name}-package")).absolute()),
         "recipe": recipe,
+        "labels": _labels(labels),
         "health": _health(health, flags),
         "max_accuracy_loss": max_accuracy_loss,
         "min_agreement": min_agreement,
@@ -70,11 +72,45 @@ def _tell(out_dir: str, report: msgspec.Raw, api: Any, *, as_json: bool) -> None
     if as_json:
         show.as_json({"out_dir": out_dir, "report": report, "version": version})
         return
-    typer.echo(f"package: {out_dir}")
+    found = msgspec.json.decode(report)
+    columns = ("runtime", "runs from", "agreement", "accuracy", "float", "p50 ms", "remark")
+    show.table(columns, [_family(run) for run in found["runtimes"]], empty="no runtime was tried")
+    typer.echo(f"package: {out_dir} ({show.size(found['sizes']['artifact_bytes'])})")
     if version is None:
         typer.echo(f"register it with: wherry models add {out_dir}")
     else:
         typer.echo(f"registered as {version['name']}; roll it out with: wherry rollout start {version['name']}")
+
+
+def _family(run: dict[str, Any]) -> tuple[object, ...]:
+    """One runtime as a row; a family that was left out has its reason and no figures."""
+    from wherry.controller.cli import show
+
+    scores = run.get("scores") or {}
+    floor = (run.get("floor") or {}).get("lowest", "–") if run["ok"] else "–"
+    accuracy, before = show.percent(scores.get("accuracy")), show.percent(scores.get("float_accuracy"))
+    p50_ms = show.number(run.get("p50_ms"), 2)
+    remark = "" if run["ok"] else f"left out: {run['reason']}"
+    return (
+        f"{run['family']} {run['version']}",
+        floor,
+        show.percent(scores.get("agreement")),
+        accuracy,
+        before,
+        p50_ms,
+        remark,
+    )
+
+
+def _labels(file: Path | None) -> list[str]:
+    if file is None:
+        return []
+    try:
+        return file.read_text().splitlines()
+    except OSError as error:
+        raise Invalid(f"{file}: {error.strerror}", "name a text file with a class a line") from error
+    except UnicodeDecodeError as error:
+        raise Invalid(f"{file} is not text", "name a text file with a class a line") from error
 
 
 def _health(file: Path | None, flags: dict[str, float | int | None]) -> HealthLimits:

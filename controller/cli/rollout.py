@@ -8,7 +8,7 @@ from wherry.controller.cli import show
 from wherry.controller.cli.options import DEFAULT_URL, Json, Slot, Target, Url, Yes, confirm
 from wherry.controller.core.plan import OnAbort, OnBreach, RolloutPlan
 
-app = typer.Typer(help="Bring a version to the fleet, wave by wave, and watch it.", no_args_is_help=True)
+app = typer.Typer(help="Bring a version to the fleet, wave by wave, and watch it.")
 
 Id = Annotated[int, typer.Argument(help="Its number, as in `wherry rollout list`.", min=1)]
 _DEFAULTS = RolloutPlan(model="x", version=1)

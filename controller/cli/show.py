@@ -11,11 +11,11 @@ import typer
 
 def as_json(value: object) -> None:
     """One JSON document, indented."""
-    typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+    typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
 def as_json_line(value: object) -> None:
-    typer.echo(msgspec.json.encode(value))
+    typer.echo(msgspec.json.encode(value).decode())
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:

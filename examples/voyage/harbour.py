@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ class Harbour:
     def url(self) -> str:
         return str(self.run_file["url"])
 
-    @property
+    @cached_property
     def api(self) -> Api:
         return Api(self.url)
 
