@@ -25,7 +25,7 @@ from wherry.protocol import topics
 from wherry.protocol.codec import decode_down
 from wherry.protocol.down import Action, Desired
 from wherry.protocol.errors import ProtocolError
-from wherry.protocol.topics import BlockTopic
+from wherry.protocol.topics import BlockTopic, DeviceTopic
 from wherry.protocol.up import Birth, Reported
 
 LOG_EVERY_S = 5.0
@@ -143,7 +143,7 @@ class Supervisor:
             runner.broker_reached()
 
     def _arrived(self, event: Arrived) -> None:
-        """A message of the broker, which may be anything."""
+        """A message of the broker, which may be anything, also what was never asked for."""
         if not event.payload:
             return  # a retained message was cleared
         try:
@@ -151,6 +151,8 @@ class Supervisor:
             if isinstance(topic, BlockTopic):
                 for runner in self.runners.values():
                     runner.cargo.arrived(topic, event.payload)
+                return
+            if not self._is_for_us(topic):
                 return
             message = decode_down(topic.kind, event.payload)
         except ProtocolError as error:
@@ -160,6 +162,11 @@ class Supervisor:
             self._desired(message)
         elif isinstance(message, Action):
             self._orders.execute(message)
+
+    def _is_for_us(self, topic: DeviceTopic) -> bool:
+        """Whether it is this device's: amqtt sends a client that connects what others have subscribed to."""
+        config = self._services.config
+        return (topic.fleet, topic.device, topic.direction) == (config.fleet, config.device, "down")
 
     def _desired(self, desired: Desired) -> None:
         accepted = accept(self._services.store.record, desired, tuple(self.runners))

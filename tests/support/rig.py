@@ -9,6 +9,7 @@ import structlog
 from tests.support.cargo_hold import DEVICE, FLEET, Version, desire
 from tests.support.fake_link import FakeLink
 from tests.support.fake_worker import Yard
+from wherry.agent.adapters.broker import Arrived
 from wherry.agent.adapters.clock import Clock
 from wherry.agent.adapters.logs import LogBuffer
 from wherry.agent.adapters.store import Store
@@ -124,6 +125,11 @@ class Rig:
 
     def send(self, topic: str, payload: bytes) -> None:
         self.link.put(topic, payload)
+        self.settle()
+
+    def deliver(self, topic: str, payload: bytes) -> None:
+        """A message that the broker sends although nobody asked for it."""
+        self.inbox.put(Arrived(topic, payload))
         self.settle()
 
     def deploy(self, generation: int, version: Version) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.support.cargo_hold import DEVICE, FLEET, Version, make_version
+from tests.support.cargo_hold import DEVICE, FLEET, Version, desire, make_version
 from tests.support.fake_worker import Conduct
 from tests.support.rig import Rig
 from wherry.agent.adapters.http_blocks import HttpBlock
@@ -51,6 +51,24 @@ def test_a_version_goes_through_all_its_states_and_is_committed(rig: Rig) -> Non
     assert rig.reported().generation == 1
     assert _serving_version(rig) == 1
     assert rig.link.subscribed == {topics.all_down(FLEET, DEVICE)}
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        topics.down(FLEET, "boat-2", "desired"),
+        topics.down("other", DEVICE, "desired"),
+        topics.up(FLEET, "boat-2", "status"),
+        topics.up(FLEET, DEVICE, "reported"),
+    ],
+)
+def test_what_is_meant_for_somebody_else_is_passed_over(rig: Rig, topic: str) -> None:
+    """amqtt 0.12 gives a client that connects what any other client has subscribed to."""
+    rig.publish(V1)
+    rig.deliver(topic, encode(desire(1, V1)))
+    assert rig.slot.state == "empty"
+    assert rig.reported().generation == 0
+    assert rig.logs.take()[0] == ()
 
 
 def test_the_incumbent_serves_until_the_candidate_does(rig: Rig) -> None:
