@@ -1,7 +1,8 @@
 """Blobs on their way, of their final size from the start, filled block by block in any order.
 
 There is no note of which blocks are there: on resuming, every block is compared with its hash. So
-a torn write costs that block and nothing can be believed that is not so.
+a torn write costs that block and nothing can be believed that is not so. Only a file that was made
+just now is known to hold nothing, and is not read.
 """
 
 import hashlib
@@ -22,11 +23,14 @@ class Part:
         self.ref = ref
         with disk_errors("opening a download"):
             self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            self._is_new = os.fstat(self._handle).st_size == 0
             os.ftruncate(self._handle, ref.size_bytes)
 
     def verified(self, hashes: Sequence[str]) -> int:
         """The bitmap of the blocks whose bytes have the hash that they should have."""
         have = 0
+        if self._is_new:
+            return have
         for index, expected in enumerate(hashes):
             if hashlib.sha256(self._read(index)).hexdigest() == expected:
                 have |= 1 << index
@@ -34,6 +38,7 @@ class Part:
 
     def write(self, index: int, block: bytes) -> None:
         assert len(block) == self.ref.block_size_bytes(index), "the block was verified"
+        self._is_new = False
         with disk_errors("writing a download"):
             os.pwrite(self._handle, block, index * BLOCK_BYTES)
 

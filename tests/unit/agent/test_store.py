@@ -149,6 +149,21 @@ def test_a_part_remembers_its_blocks_by_their_hashes_alone(tmp_path: Path) -> No
     again.close()
 
 
+def test_a_new_part_is_not_read_and_one_that_was_left_is(tmp_path: Path) -> None:
+    """Of a blob of zeros the holes of a part are the right bytes, so reading would show."""
+    zeros = bytes(100_000)
+    ref, store = describe(zeros), Store(tmp_path)
+    hashes = parse_hash_list(ref, hash_list(zeros))
+    new = store.parts.open(ref)
+    assert new.verified(hashes) == 0
+    new.write(1, split(zeros)[1])
+    assert new.verified(hashes) == 0b11
+    new.close()
+    left = store.parts.open(ref)
+    assert left.verified(hashes) == 0b11
+    left.close()
+
+
 def test_a_whole_part_becomes_a_blob(tmp_path: Path) -> None:
     store = Store(tmp_path)
     part = store.parts.open(REF)
