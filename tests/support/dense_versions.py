@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from tests.support.cargo_hold import Version
 from tests.support.tiny_model import Dense, random_dense
@@ -18,9 +19,16 @@ FAMILIES: tuple[Family, ...] = ("litert", "tflite-runtime")
 HEALTH = HealthLimits(min_inferences=30, probation_s=1, deadline_s=60, p95_ratio=50)
 
 
-def make(number: int, health: HealthLimits = HEALTH, *, wrong_golden: bool = False) -> Version:
-    """`dense:<number>`, 200 KB, four blocks."""
-    dense = random_dense(FEATURES, CLASSES, seed=number)
+def make(
+    number: int,
+    health: HealthLimits = HEALTH,
+    *,
+    wrong_golden: bool = False,
+    features: int = FEATURES,
+    classes: int = CLASSES,
+) -> Version:
+    """`dense:<number>`, of `features` times `classes` bytes and a little more: by default 200 KB, four blocks."""
+    dense = random_dense(features, classes, seed=number)
     artifact, golden = dense.file(), _golden(dense, wrong=wrong_golden)
     variant = Variant(
         name="int8",
@@ -49,17 +57,17 @@ def make(number: int, health: HealthLimits = HEALTH, *, wrong_golden: bool = Fal
 def write_feed(directory: Path, number: int, count: int = 20) -> None:
     """Random inputs, labelled with what `dense:<number>` answers."""
     directory.mkdir(parents=True, exist_ok=True)
-    x = _inputs(count)
+    x = _inputs(count, FEATURES)
     np.savez(directory / "feed.npz", x=x, y=random_dense(FEATURES, CLASSES, seed=number).expected_steps(x).argmax(1))
 
 
-def _inputs(count: int) -> np.ndarray:
-    return np.random.default_rng(99).integers(-20, 20, (count, FEATURES), dtype=np.int8)
+def _inputs(count: int, features: int) -> npt.NDArray[np.int8]:
+    return np.random.default_rng(99).integers(-20, 20, (count, features), dtype=np.int8)
 
 
 def _golden(dense: Dense, *, wrong: bool) -> bytes:
     vectors = []
-    for x in _inputs(3):
+    for x in _inputs(3, dense.weights.shape[1]):
         steps = np.rint(dense.expected_steps(x[np.newaxis])).astype(np.int8)
         output = (-steps if wrong else steps).tobytes()
         vectors.append(GoldenVector(inputs=(x.tobytes(),), outputs=dict.fromkeys(FAMILIES, (output,))))
