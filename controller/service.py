@@ -22,7 +22,7 @@ from wherry.controller.adapters.artifacts import ArtifactStore
 from wherry.controller.adapters.blocks import BlockPublisher
 from wherry.controller.adapters.broker_process import Address, BrokerProcess, accepts, choose_kind
 from wherry.controller.adapters.broker_session import OLD_PROTOCOL, PROTOCOLS, BrokerSession, Heard
-from wherry.controller.adapters.data_dir import announce, claim
+from wherry.controller.adapters.data_dir import announce, claim, usable
 from wherry.controller.config import ControllerConfig, RunFile
 from wherry.controller.errors import Invalid, Unavailable
 from wherry.controller.helm import Helm
@@ -63,8 +63,9 @@ async def running(config: ControllerConfig) -> AsyncIterator[RunFile]:
         listener = stack.enter_context(_listen(config.host, config.http_port))
         port = listener.getsockname()[1]
         url = f"http://{config.url_host}:{port}"
-        broker, address = await _start_broker(config, stack)
-        desk = await _start_session(config, broker, address, ledger, f"{url}/api/v1/artifacts", stack)
+        with usable(config.data_dir):
+            broker, address = await _start_broker(config, stack)
+            desk = await _start_session(config, broker, address, ledger, f"{url}/api/v1/artifacts", stack)
         await _serve(make_app(desk), listener, stack)
         run_file = RunFile(
             url=url,

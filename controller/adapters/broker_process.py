@@ -25,6 +25,9 @@ ChildKind = Literal["mosquitto", "amqtt"]
 
 START_TIMEOUT_S = 15.0
 STOP_TIMEOUT_S = 10.0
+ACCEPT_TIMEOUT_S = 5.0
+"""A machine that is switched off neither accepts nor refuses."""
+
 PORT_PATIENCE_S = 3.0
 """The broker of a controller that was killed a moment ago is still saving its sessions."""
 
@@ -177,9 +180,10 @@ def is_free(host: str, port: int) -> bool:
 
 
 async def accepts(host: str, port: int) -> bool:
+    """Whether somebody takes a connection there, soon."""
     try:
-        _, writer = await asyncio.open_connection(host, port)
-    except OSError:
+        _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), ACCEPT_TIMEOUT_S)
+    except OSError:  # TimeoutError is one
         return False
     writer.close()
     with contextlib.suppress(OSError):

@@ -4,15 +4,16 @@ Rules upheld here:
 - A message is acknowledged only after it was handled, so a killed controller gets it again.
 - A message that cannot be decoded is logged, counted and acknowledged; it never ends the session.
 - Who speaks is told by the topic, never by the payload.
+- What waits for the broker's answer ends with the connection: the answer will never come.
 - MQTT 5 first, then 3.1.1 where the broker refuses it; nothing relies on what only MQTT 5 has.
 """
 
 import asyncio
-import contextlib
 import random
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Self, TypeVar
 
 import aiomqtt
 import structlog
@@ -36,11 +37,16 @@ TIMEOUT_S = 15.0
 CONNECT_TIMEOUT_S = 3.0
 """Some brokers of 3.1.1 neither answer nor refuse a client of 5."""
 
+MAX_EXPIRY_S = 2**32 - 1
+"""What the property of MQTT 5 holds: longer than anybody waits."""
+
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 10.0
 
 OLD_PROTOCOL = (aiomqtt.ProtocolVersion.V311,)
 PROTOCOLS = (aiomqtt.ProtocolVersion.V5, aiomqtt.ProtocolVersion.V311)
+
+T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
@@ -58,7 +64,27 @@ OnConnect = Callable[[], None]
 
 
 class AckingClient(aiomqtt.Client):
-    """aiomqtt acknowledges on arrival; this one when told."""
+    """aiomqtt acknowledges on arrival; this one when told. And it lets go of a connection that came to nothing."""
+
+    async def __aenter__(self) -> Self:
+        try:
+            return await super().__aenter__()
+        except BaseException:
+            self._connected = asyncio.Future()  # cancelled with us, and asked while the socket is closed
+            self._client.disconnect()
+            raise
+
+    async def unless_gone(self, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` returns; MqttError as soon as the connection is gone, since no answer will come then."""
+        task = asyncio.ensure_future(work)
+        either: set[asyncio.Future[Any]] = {task, self._disconnected}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise aiomqtt.MqttError("the connection is gone")
+            return task.result()
+        finally:
+            task.cancel()
 
     def hold_acknowledgements(self) -> None:
         self.pending_calls_threshold = MAX_INFLIGHT
@@ -125,7 +151,7 @@ class BrokerSession:
             self._client = client
             self.connections += 1
             try:
-                await client.subscribe(topics.all_up(self._fleet), qos=1)
+                await client.unless_gone(client.subscribe(topics.all_up(self._fleet), qos=1))
                 self._on_connect()
                 await self._receive(client)
             finally:
@@ -187,7 +213,7 @@ class BrokerSession:
         if expiry_s is not None and self.protocol == aiomqtt.ProtocolVersion.V5:
             properties = publish_properties(expiry_s)
         try:
-            await client.publish(topic, payload, qos=1, retain=retain, properties=properties)
+            await client.unless_gone(client.publish(topic, payload, qos=1, retain=retain, properties=properties))
         except aiomqtt.MqttError as error:
             raise Unavailable(f"the broker did not take {topic}: {error}") from error
 
@@ -199,15 +225,14 @@ class BrokerSession:
                 pending.add(asyncio.create_task(self.publish(topic, payload, retain=True)))
                 if len(pending) >= MAX_INFLIGHT:
                     done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                    for task in done:
-                        task.result()
-            for task in pending:
-                await task
+                    raise_first(done)
+            if pending:
+                done, pending = await asyncio.wait(pending)
+                raise_first(done)
         finally:
             for task in pending:
                 task.cancel()
-                with contextlib.suppress(asyncio.CancelledError, Unavailable):
-                    await task
+            await asyncio.gather(*pending, return_exceptions=True)
 
     async def publish_desired(self, device: str, desired: Desired) -> None:
         topic = topics.down(self._fleet, device, "desired")
@@ -219,6 +244,13 @@ class BrokerSession:
         await self.publish(topic, codec.encode(action), retain=False, expiry_s=expiry_s)
 
 
+def raise_first(done: Iterable[asyncio.Task[None]]) -> None:
+    """Look at the errors of all, and raise one of them."""
+    errors = [error for task in done if (error := task.exception()) is not None]
+    if errors:
+        raise errors[0]
+
+
 def connect_properties() -> Properties:
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = SESSION_EXPIRY_S
@@ -227,5 +259,5 @@ def connect_properties() -> Properties:
 
 def publish_properties(expiry_s: float) -> Properties:
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-    properties.MessageExpiryInterval = int(expiry_s)
+    properties.MessageExpiryInterval = int(min(expiry_s, MAX_EXPIRY_S))
     return properties

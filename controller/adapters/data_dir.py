@@ -16,19 +16,27 @@ LOCK_FILE = "controller.lock"
 
 
 @contextmanager
+def usable(data_dir: Path) -> Iterator[None]:
+    """Raises Unavailable, in one line, where something in the directory cannot be made, read or written."""
+    try:
+        yield
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename and Path(str(error.filename)) != data_dir else ""
+        raise Unavailable(
+            f"cannot use the data directory {data_dir}{where}: {error.strerror}", "choose another with --data-dir"
+        ) from error
+
+
+@contextmanager
 def claim(data_dir: Path) -> Iterator[None]:
     """Make the directory and hold it. Raises Unavailable where that fails or another one holds it.
 
     The kernel lets go when the process ends, however it ends. Not inherited by children: a broker
     that takes a moment to end does not keep the next controller out.
     """
-    try:
+    with usable(data_dir):
         data_dir.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise Unavailable(
-            f"cannot use the data directory {data_dir}: {error.strerror}", "choose another with --data-dir"
-        ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
