@@ -2,6 +2,7 @@
 
 Rules upheld here:
 - Publishing follows the commit, and blocks go out before the documents that name them.
+- What is committed is published even where a rollout cannot be carried on.
 - Whatever fails is found again from the database at the next turn; nothing is kept in memory alone.
 - After each new connection everything is published again: a broker may have lost what it retained.
 """
@@ -83,11 +84,18 @@ class Helm:
                 await asyncio.sleep(BUG_PAUSE_S)
 
     async def turn(self) -> None:
-        await self._ledger.run(rollouts.tick, now_s=time.time())
+        """One round. Raises what the tick raised, or Unavailable where the broker went away meanwhile."""
+        failure: Exception | None = None
+        try:
+            await self._ledger.run(rollouts.tick, now_s=time.time())
+        except Exception as error:  # noqa: BLE001 - raised below, once what is committed is published
+            failure = error
         if self._session.connected:
             await self._repair()
             await self._blocks.sync(await self._ledger.run(rollouts.live_blobs))
             await self._publish_desired()
+        if failure is not None:
+            raise failure
         if time.monotonic() - self._pruned_s > PRUNE_EVERY_S:
             self._pruned_s = time.monotonic()
             await self._ledger.run(retention.prune, now_s=time.time())

@@ -16,6 +16,7 @@ from wherry.controller.operations.fleet import report_of
 from wherry.controller.operations.members import assignment, load
 from wherry.controller.store.tables import DesiredRow, DeviceRow, RolloutDeviceRow, RolloutRow, VersionRow
 from wherry.protocol.down.desired import Assignment
+from wherry.protocol.manifest import decode_manifest
 from wherry.protocol.types import Struct
 from wherry.protocol.up.reported import SlotReport
 
@@ -128,4 +129,6 @@ def _running(session: Session, report: SlotReport | None, slot: str) -> Assignme
     serving = report.serving
     same = select(VersionRow).where(VersionRow.manifest_digest == serving.manifest)
     version = session.scalars(same).one_or_none()
-    return registry.assignment(session, version, serving.variant, slot) if version is not None else None
+    if version is None or decode_manifest(version.manifest).variant(serving.variant) is None:
+        return None
+    return registry.assignment(session, version, serving.variant, slot)

@@ -16,11 +16,13 @@ from wherry.controller.adapters.broker_session import Heard
 from wherry.controller.core.plan import FULL_FLEET
 from wherry.controller.helm import Helm
 from wherry.controller.ledger import Ledger
-from wherry.controller.operations import rollouts
+from wherry.controller.operations import ingest, rollouts
 from wherry.protocol import topics
 from wherry.protocol.codec import decode_down
 from wherry.protocol.down.desired import Desired
-from wherry.protocol.up import Event
+from wherry.protocol.types import VersionRef
+from wherry.protocol.up import Event, Reported
+from wherry.protocol.up.reported import SlotReport
 
 FLEET = "test"
 URL = "http://here/artifacts"
@@ -207,3 +209,33 @@ def test_a_damaged_list_of_hashes_is_published_again(bridge: Bridge) -> None:
     helm.note([_damaged(ref.digest, None)])
     asyncio.run(helm._repair())
     assert bridge.shelf.retained[topic] == right
+
+
+def test_a_board_that_says_it_runs_what_cannot_be_holds_nothing_up(bridge: Bridge) -> None:
+    version = bridge.depot.version("b")
+    lie = VersionRef(
+        model="digits",
+        version=1,
+        variant="its-own",
+        manifest=version.manifest_ref.digest,
+        artifact=version.manifest.variants[0].artifact.digest,
+    )
+    report = Reported(epoch=0, generation=0, slots=(SlotReport(slot="main", phase="running", serving=lie),))
+    ingest.apply_reported(bridge.depot.db, "pi-1", report, now_s=bridge.depot.now_s)
+    bridge.start()
+    _turn(bridge.helm())
+    assert bridge.desired("pi-1") is not None
+    assert bridge.desired("pi-2") is not None
+
+
+def test_a_rollout_that_cannot_be_carried_on_does_not_hold_up_what_was_decided(bridge: Bridge) -> None:
+    bridge.start()
+    with bridge.depot.db.write() as session:
+        session.connection().exec_driver_sql("UPDATE rollouts SET plan = 'damaged'")
+
+    async def turn() -> None:
+        with pytest.raises(Exception, match="malformed"):
+            await bridge.helm().turn()
+
+    asyncio.run(turn())
+    assert bridge.desired("pi-1") is not None
