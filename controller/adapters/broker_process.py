@@ -183,7 +183,7 @@ async def accepts(host: str, port: int) -> bool:
     """Whether somebody takes a connection there, soon."""
     try:
         _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), ACCEPT_TIMEOUT_S)
-    except OSError:  # TimeoutError is one
+    except (OSError, UnicodeError):  # a timeout is an OSError, an impossible name of a host a UnicodeError
         return False
     writer.close()
     with contextlib.suppress(OSError):

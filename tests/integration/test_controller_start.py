@@ -113,6 +113,10 @@ def _external_unknown(_: Path, __: ExitStack) -> Setting:
     return {"broker": "external", "mqtt_host": "no-such-broker.invalid", "mqtt_port": 1883}
 
 
+def _external_impossible(_: Path, __: ExitStack) -> Setting:
+    return {"broker": "external", "mqtt_host": "x" * 70}
+
+
 def _external_deaf(_: Path, stack: ExitStack) -> Setting:
     """Its queue is full: packets for a new connection are dropped, as for a host that is switched off."""
     port = stack.enter_context(_listening(backlog=0))
@@ -143,6 +147,7 @@ REFUSALS: list[tuple[Obstacle, type[ControllerError], str]] = [
     (_no_broker_dir, Unavailable, "broker): File exists; choose another with --data-dir"),
     (_external_absent, Unavailable, "no broker answers at 127.0.0.1:"),
     (_external_unknown, Unavailable, "no broker answers at no-such-broker.invalid:1883"),
+    (_external_impossible, Unavailable, f"no broker answers at {'x' * 70}"),
     (_external_deaf, Unavailable, "no broker answers at 127.0.0.1:"),
     (_external_mute, Unavailable, "does not let the controller in"),
 ]
