@@ -64,8 +64,9 @@ def sail(voyage: Voyage, directory: Path) -> bool:
     steps: list[summary.Row] = []
     for number, (name, step) in enumerate(STEPS, start=1):
         console.rule(f"[bold]{number} of {len(STEPS)}  {escape(name)}", align="left")
+        begun_s = time.monotonic()
         ok, detail = _take(voyage, step)
-        steps.append({"name": name, "ok": ok, "detail": detail})
+        steps.append({"name": name, "ok": ok, "detail": detail, "seconds": round(time.monotonic() - begun_s, 1)})
         console.print(f"[green]as told:[/] {escape(detail)}" if ok else f"[red]not as told:[/] {escape(detail)}")
         if not ok:
             break

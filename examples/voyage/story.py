@@ -74,9 +74,9 @@ class Voyage:
 
 
 def convert(voyage: Voyage) -> str:
-    first, second = voyage.shipyard.package(1), voyage.shipyard.package(2)
-    require(second.accuracy > first.accuracy, "the second network is not better than the first")
-    return f"{first.told}; {second.told}"
+    networks = [voyage.shipyard.network(order.network) for order in ORDERS[:2]]
+    first = voyage.shipyard.package(1)
+    return f"{'; '.join(networks)}; the first one converted: {first.told}; the others meanwhile"
 
 
 def set_up(voyage: Voyage) -> str:
@@ -107,12 +107,12 @@ def first_version(voyage: Voyage) -> str:
 
 
 def second_version(voyage: Voyage) -> str:
-    voyage.register(2)
+    made = voyage.register(2)
     told = _everywhere(voyage, "digits:2", "--waves 1,50%,100%")
     details = voyage.details().values()
     before, now = _accuracy(details, "digits:1"), _accuracy(details, "digits:2")
     require(now > before, f"digits:2 is not better on the devices: {now:.1%} against {before:.1%}")
-    return f"{told}, against {before:.1%} with digits:1"
+    return f"{made}; {told}, against {before:.1%} with digits:1"
 
 
 def damaged_on_the_broker(voyage: Voyage) -> str:
@@ -221,7 +221,7 @@ def roll_back(voyage: Voyage) -> str:
 Step = tuple[str, Callable[[Voyage], str]]
 
 STEPS: tuple[Step, ...] = (
-    ("two networks trained on real digits, converted to int8", convert),
+    ("two networks trained on real digits and converted to int8", convert),
     ("the controller, its broker and six agents", set_up),
     ("digits:1 rolled out wave by wave", first_version),
     ("digits:2 rolled out wave by wave", second_version),
