@@ -35,5 +35,4 @@ def test_a_good_version_reaches_every_board_and_a_bad_one_is_taken_back(
         fleet.await_cleared()
         status = fleet.get("/status")
         assert (status["broker"]["refused"], status["broker"]["connections"]) == (0, 1)
-        assert [agent.stop() for agent in fleet.agents.values()] == [0, 0]
         assert fleet.controller.stop() == 0

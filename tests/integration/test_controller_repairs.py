@@ -31,9 +31,8 @@ def _damage(fleet: Flotilla, **replacements: bytes) -> None:
     assert fleet.serving() == {DEVICE: "dense:1"}
 
 
-@pytest.mark.parametrize("kind", ["mosquitto", "amqtt"])
-def test_damaged_blocks_and_lists_are_published_again_for_a_board_without_http(tmp_path: Path, kind: str) -> None:
-    with sailing(tmp_path, kind, advertise_host=NO_HTTP) as fleet:
+def test_damaged_blocks_and_lists_are_published_again_for_a_board_without_http(tmp_path: Path) -> None:
+    with sailing(tmp_path, "mosquitto", advertise_host=NO_HTTP) as fleet:
         fleet.launch(DEVICE)
         _damage(fleet, **{"hashes": b"x" * 128, "2": b"x" * 65536})
         assert {event.get("block") for event in fleet.events(DEVICE, "block-damaged")} == {None, 2}

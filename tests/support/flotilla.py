@@ -116,7 +116,7 @@ class Flotilla:
         markers = self.controller.data_dir / "published"
         wait_until(lambda: not list(markers.iterdir()), "all markers are gone", LIMIT_S)
         with lookout.looking(self.mqtt_port) as looking:
-            assert looking.retained(BLOCKS) == {}
+            wait_until(lambda: looking.retained(BLOCKS) == {}, "no block is retained", LIMIT_S)
 
 
 @contextmanager
