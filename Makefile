@@ -66,6 +66,9 @@ bench: setup ## print the benchmark's table
 generated: $(READY) ## write again what is generated from the code
 	@$(BIN)/python -m wherry.protocol
 	@$(BIN)/python -m tests.packaging.licences
+	@$(BIN)/python -m tests.packaging.commands_page
+	@$(BIN)/python -m tests.packaging.http_page
+	@$(BIN)/python -m wherry.agent.core.diagram > docs/reference/slot-state-machine.md
 
 lock: ## pin every requirement again, by name, version and hash (needs uv)
 	@uv pip compile pyproject.toml --extra agent --extra tflite --extra controller --extra converters --group dev \
