@@ -73,6 +73,7 @@ def main(prog: str, description: str, measure: Callable[[bool], Result]) -> int:
         "--quick", action="store_true", help="few repetitions: shows that it works, the figures are poor"
     )
     options = parser.parse_args()
+    facts = machine()
     try:
         result = measure(options.quick)
     except Failed as failure:
@@ -81,7 +82,7 @@ def main(prog: str, description: str, measure: Callable[[bool], Result]) -> int:
     except KeyboardInterrupt:
         print(f"{prog}: stopped", file=sys.stderr)
         return 130
-    print(as_json(result) if options.json else as_table(result))
+    print(as_json(result, facts) if options.json else as_table(result, facts))
     return 0
 
 
@@ -89,8 +90,11 @@ def progress(text: str) -> None:
     print(f"... {text}", file=sys.stderr, flush=True)
 
 
-def machine() -> dict[str, str | int | float]:
-    """What the figures depend on; nothing that names this machine or its owner."""
+Facts = dict[str, str | int | float]
+
+
+def machine() -> Facts:
+    """What the figures depend on, as it is now; nothing that names this machine or its owner."""
     return {
         "cpu": _cpu(),
         "machine": platform.machine(),
@@ -112,19 +116,17 @@ def versions(*distributions: str) -> dict[str, str]:
     return found
 
 
-def as_json(result: Result) -> str:
+def as_json(result: Result, machine: Facts) -> str:
     rows = [{**asdict(row), "ratio": row.ratio} for row in result.rows]
-    facts = {"machine": machine(), "versions": result.versions, "n": result.n, "rows": rows, "detail": result.detail}
+    facts = {"machine": machine, "versions": result.versions, "n": result.n, "rows": rows, "detail": result.detail}
     return json.dumps({**result.headline, **facts}, indent=2)
 
 
-def as_table(result: Result) -> str:
+def as_table(result: Result, machine: Facts) -> str:
     """Markdown, so that it can be put into a page as it is."""
-    facts = machine()
     lines = [
-        "machine: {cpu} ({machine}), {cores} cores, {ram_gib} GiB, Linux {kernel}, load {load_1min} at the end".format(
-            **facts
-        ),
+        "machine: {cpu} ({machine}), {cores} cores, {ram_gib} GiB".format(**machine),
+        "system: Linux {kernel}, load {load_1min} at the start".format(**machine),
         "versions: " + ", ".join(f"{name} {value}" for name, value in result.versions.items()),
         "",
         "| figure | value | n | bare baseline | bare value | ratio |",

@@ -34,7 +34,8 @@ from wherry.protocol.up import Event, Reported, Telemetry
 
 LIMIT_S = 60.0
 STABLE_S = 0.5
-"""A worker that served this long has recovered, so that every kill counts as a first failure."""
+"""A worker that served this long has recovered. No longer than a telemetry window, for which every kill
+waits, so that each counts as a first failure."""
 
 RATE_HZ = 100.0
 FIRST, SECOND = "a.npz", "b.npz"
@@ -50,7 +51,7 @@ def measure(directory: Path, port: int, shore: Shore, *, devices: int, kills: in
     names = [f"ferry-{number}" for number in range(1, devices + 1)]
     for name in names:
         _write_feed(directory / name / "feed")
-    setting = fleet.Setting(window_s=0.5, stable_s=STABLE_S, feed_rate_hz=RATE_HZ)
+    setting = fleet.Setting(window_s=STABLE_S, stable_s=STABLE_S, feed_rate_hz=RATE_HZ)
     version = cargo.version(1)
     progress(f"starting {devices} agents with real workers")
     with fleet.running(directory, names, port, shore, setting) as agents:
@@ -115,7 +116,6 @@ def _supervisor_rss_mb(agents: list[Agent]) -> list[float]:
 
 
 def _recovery_s(agent: Agent, shore: Shore) -> float:
-    time.sleep(2 * STABLE_S)  # the worker before this one has to count as recovered
     (worker,) = psutil.Process(agent.process.pid).children()
     with Opened(agent.directory / "feed") as opened:
         killed_s = time.perf_counter()
