@@ -69,6 +69,14 @@ def test_a_link_to_nowhere_is_noticed() -> None:
     assert broken(ROOT / "README.md", text) == ["nowhere.md", "README.md#nothing"]
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_file_that_is_named_exists(page: Path) -> None:
+    """What stands between backticks and begins with a folder at the top."""
+    tops = "agent|benchmarks|controller|converters|docs|examples|firmware-images|protocol|requirements|tests|wherry"
+    named = re.findall(rf"`((?:{tops})/[\w./-]*)`", FENCE.sub("", page.read_text()))
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 def test_every_page_is_in_the_index() -> None:
     index = DOCS / "README.md"
     linked = {(DOCS / link.partition("#")[0]).resolve() for link in LINK.findall(index.read_text())}
