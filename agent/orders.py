@@ -102,5 +102,6 @@ class Orders:
 
     def _answer(self, action: Action, reason: str, *, done: bool) -> None:
         notice = Notice(kind="action-done" if done else "action-refused", reason=reason, action_id=action.id)
-        self._services.log.info(notice.kind, action=action.kind, id=action.id, reason=reason)
+        because = {"reason": reason} if reason else {}
+        self._services.log.info(notice.kind, action=action.kind, id=action.id, **because)
         self._outbox.note(notice, action.slot)

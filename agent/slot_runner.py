@@ -12,7 +12,7 @@ import msgspec
 
 from wherry.agent.cargo import Cargo
 from wherry.agent.core import effects
-from wherry.agent.core.announce import Notice, notices
+from wherry.agent.core.announce import ALARMING, Notice, notices
 from wherry.agent.core.record import Attempt, SlotRecord
 from wherry.agent.core.recovery import recover
 from wherry.agent.core.slot import Action, SlotEvent, Step, knows, pursue, step
@@ -171,7 +171,8 @@ class SlotRunner:
     def _note(self, notice: Notice) -> None:
         fields = {key: str(value) for key, value in msgspec.structs.asdict(notice).items() if value not in (None, "")}
         del fields["kind"]
-        self._services.log.info(notice.kind, slot=self.name, **fields)
+        level = "warning" if notice.kind in ALARMING else "info"
+        getattr(self._services.log, level)(notice.kind, slot=self.name, **fields)
         self._outbox.note(notice, self.name)
 
     def _note_block(self, notice: Notice) -> None:

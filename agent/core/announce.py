@@ -11,6 +11,12 @@ from wherry.protocol.up.event import EventKind
 _BY_RESULT: dict[str, EventKind] = {"committed": "committed", "rejected": "rejected", "reverted": "reverted"}
 
 
+ALARMING: frozenset[EventKind] = frozenset(
+    {"rejected", "reverted", "worker-crashed", "block-damaged", "safe-mode", "action-refused", "error"}
+)
+"""What somebody who watches for trouble wants to see."""
+
+
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """An event without its number, time and slot; the fields are those of `protocol.up.event`."""
 

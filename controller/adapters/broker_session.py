@@ -192,8 +192,8 @@ class BrokerSession:
         self.received += 1
         try:
             topic = topics.parse(message.topic.value)
-            if not isinstance(topic, topics.DeviceTopic) or topic.direction != "up":
-                return None
+            if not isinstance(topic, topics.DeviceTopic) or (topic.fleet, topic.direction) != (self._fleet, "up"):
+                return None  # amqtt sends what others have subscribed to
             payload = message.payload if isinstance(message.payload, bytes) else b""
             if not payload:
                 return None  # a retained message was cleared

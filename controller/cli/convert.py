@@ -1,5 +1,6 @@
 """`wherry convert`: a trained model to a checked, quantized package, in a process of its own."""
 
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,11 +23,19 @@ def convert(
     calibration: Annotated[Path, typer.Option(help="Real inputs to calibrate with: a .npz with `x`.")],
     evaluation: Annotated[Path | None, typer.Option(help="Labelled inputs: a .npz with `x` and `y`.")] = None,
     recipe: Annotated[Recipe, typer.Option(help="int8: everything in integers. dynamic: weights only.")] = "int8",
-    out: Annotated[Path | None, typer.Option(help="Directory to make; NAME-package without it.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Directory to make; without it NAME-package, or the first free NAME-package-2 …")
+    ] = None,
     health: Annotated[Path | None, typer.Option(help="TOML file of health limits for the probation.")] = None,
-    probation_s: Annotated[float | None, typer.Option(help="How long devices watch the version, in seconds.")] = None,
-    min_inferences: Annotated[int | None, typer.Option(help="How many inferences the probation needs.")] = None,
-    p95_ms: Annotated[float | None, typer.Option(help="Highest p95 latency on probation, in milliseconds.")] = None,
+    probation_s: Annotated[
+        float | None, typer.Option(help="Seconds that devices watch the version; 60 without it.")
+    ] = None,
+    min_inferences: Annotated[
+        int | None, typer.Option(help="Inferences that the probation needs; 200 without it.")
+    ] = None,
+    p95_ms: Annotated[
+        float | None, typer.Option(help="Highest p95 latency on probation, in ms; no limit without it.")
+    ] = None,
     labels: Annotated[Path | None, typer.Option(help="Text file: a class a line, in the order of the output.")] = None,
     max_accuracy_loss: Annotated[float, typer.Option(help="Most accuracy that may be lost, as in 0.01.")] = 0.01,
     min_agreement: Annotated[float, typer.Option(help="Least share of equal top classes with the float model.")] = 0.99,
@@ -52,7 +61,7 @@ def convert(
         "name": name,
         "calibration": str(calibration.absolute()),
         "evaluation": str(evaluation.absolute()) if evaluation is not None else None,
-        "out_dir": str((out or Path(f"{name}-package")).absolute()),
+        "out_dir": str((out or _free(f"{name}-package")).absolute()),
         "recipe": recipe,
         "labels": _labels(labels),
         "health": _health(health, flags),
@@ -100,6 +109,12 @@ def _family(run: dict[str, Any]) -> tuple[object, ...]:
         p50_ms,
         remark,
     )
+
+
+def _free(name: str) -> Path:
+    """`name`, or the first of name-2, name-3 … that does not exist."""
+    candidates = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(path for path in map(Path, candidates) if not path.exists())
 
 
 def _labels(file: Path | None) -> list[str]:

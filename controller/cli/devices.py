@@ -70,6 +70,9 @@ def _show(found: dict[str, Any]) -> None:
     columns = ("slot", "version", "inferences", "errors", "p50 ms", "p95 ms", "accuracy", "last")
     rows = [_reading(reading) for reading in found["readings"]]
     show.table(columns, rows, empty="no figures in the last hour")
+    for slot in device["slots"]:
+        for entry in slot.get("quarantine", ()):
+            typer.echo(f"in quarantine in slot {slot['slot']}: {entry['artifact'][:12]} ({entry['reason']})")
     for revert in found["reverts"]:
         typer.echo(f"{revert['result']} {revert['model']}:{revert['version']}: {revert['reason']}")
 

@@ -62,6 +62,8 @@ def headline(rollout: dict[str, Any]) -> str:
     """`rollout 3 digits:2 running, wave 2 of 3: 1 committed, 2 in-progress, 3 waiting; reason`."""
     waves = f", wave {rollout['wave']} of {rollout['wave_count']}" if rollout["live"] else ""
     told = f"{rollout['kind']} {rollout['id']} {show.plan_of(rollout)} {rollout['state']}{waves}"
+    if rollout["state"] == GOOD:
+        return f"{told}: {rollout['reason']}"
     reason = f"; {rollout['reason']}" if rollout["reason"] else ""
     return f"{told}: {show.counts(rollout['counts'])}{reason}"
 

@@ -33,8 +33,12 @@ def start(
         float, typer.Option(help="Share of failed requests allowed.")
     ] = _DEFAULTS.max_error_share,
     max_p95_ratio: Annotated[
-        float | None, typer.Option(help="Most that p95 may be, as a multiple of that before.")
+        float | None, typer.Option(help="Most that p95 may be, as a multiple of that before; no limit without it.")
     ] = None,
+    p95_floor_ms: Annotated[float, typer.Option(help="A p95 under this is never too slow.")] = _DEFAULTS.p95_floor_ms,
+    min_samples: Annotated[
+        int, typer.Option(help="Inferences below which errors and latency are not judged.")
+    ] = _DEFAULTS.min_samples,
     device_deadline_s: Annotated[
         float, typer.Option(help="Seconds after which a silent device has failed.")
     ] = _DEFAULTS.device_deadline_s,
@@ -73,6 +77,8 @@ def start(
         "max_failure_share": max_failure_share,
         "max_error_share": max_error_share,
         "max_p95_ratio": max_p95_ratio,
+        "p95_floor_ms": p95_floor_ms,
+        "min_samples": min_samples,
         "device_deadline_s": device_deadline_s,
         "on_breach": on_breach,
     }
@@ -188,4 +194,4 @@ def _row(rollout: dict[str, Any]) -> tuple[object, ...]:
     wave = f"{rollout['wave']}/{rollout['wave_count']}"
     counts, age = show.counts(rollout["counts"]), show.age(rollout["created_s"])
     kind, state = rollout["kind"], rollout["state"]
-    return rollout["id"], kind, show.plan_of(rollout), state, wave, counts, age, rollout["reason"]
+    return rollout["id"], kind, show.plan_of(rollout), state, wave, counts, age, show.short(rollout["reason"])

@@ -1,6 +1,7 @@
 """What commands print: JSON for programs, tables and lines for people."""
 
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -55,6 +56,11 @@ def age(at_s: float | None) -> str:
         if past_s >= 2 * length_s:
             return f"{past_s / length_s:.0f} {unit}"
     return f"{past_s:.0f} s"
+
+
+def short(text: str) -> str:
+    """Enough to recognise it by."""
+    return textwrap.shorten(text, 60, placeholder=" …")
 
 
 def number(value: float | None, digits: int = 1) -> str:

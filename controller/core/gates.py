@@ -64,7 +64,7 @@ def settled(evidence: WaveEvidence) -> Answer:
     """Every device of the wave that can run it has ended its attempt, well or badly."""
     pending = [entry for entry in evidence.able if entry.standing in PENDING]
     if not pending:
-        return "ok", f"all {len(evidence.able)} devices of the wave have settled"
+        return "ok", f"{len(evidence.able)} of {len(evidence.able)} devices of the wave have settled"
     first = pending[0]
     told = f"{first.device} {first.standing}" + (f" ({first.reason})" if first.reason else "")
     return "wait", f"{len(pending)} of {len(evidence.able)} devices have not settled: {told}{_more(pending)}"

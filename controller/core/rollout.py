@@ -126,4 +126,4 @@ def _summary(members: Sequence[Member]) -> str:
     committed = sum(entry.standing == "committed" for entry in members)
     failed = sum(entry.standing in FAILED for entry in members)
     apart = sum(entry.standing == "incompatible" for entry in members)
-    return f"{committed} devices committed, {failed} failed, {apart} cannot run it"
+    return f"{committed} committed, {failed} failed, {apart} cannot run it"

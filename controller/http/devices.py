@@ -26,11 +26,13 @@ class NewAction(Struct, frozen=True, kw_only=True):
 
 @router.get("")
 async def list_devices(desk: AtDesk) -> Response:
+    """All devices, by id, with what each slot runs."""
     return answer(await desk.ledger.run(devices.list_devices))
 
 
 @router.get("/{device}")
 async def get_device(device: str, desk: AtDesk, period_s: float = devices.DEFAULT_PERIOD_S) -> Response:
+    """One device: capability, slots, readings of the last `period_s`, reverts, newest events."""
     return answer(await desk.ledger.run(devices.get_device, device, now_s=desk.now_s(), period_s=period_s))
 
 

@@ -27,6 +27,7 @@ class NewVersion(Struct, frozen=True, kw_only=True):
 
 @router.get("")
 async def list_models(desk: AtDesk) -> Response:
+    """All models, by name, with the numbers of their versions."""
     return answer(await desk.ledger.run(registry.list_models))
 
 
@@ -50,6 +51,7 @@ async def create_version(model: str, request: Request, desk: AtDesk) -> Response
 
 @router.get("/{model}/versions/{number}")
 async def get_version(model: str, number: int, desk: AtDesk) -> Response:
+    """One version, with its manifest and its report."""
     return answer(_show(await desk.ledger.run(registry.get_version, f"{model}:{number}")))
 
 

@@ -32,8 +32,9 @@ def rollback(
     """Assign `version` to every device of the target that has the model in the slot, without waves.
 
     Without a version: the one that the fleet ran before, that is the newest earlier rollout that
-    was completed with another version. Live rollouts of the model and slot are aborted in the same
-    transaction. What comes back is a rollout of the kind `rollback`: one wave, no gates but the
+    was completed with another version; refused where the last thing was a rollback, so that the command
+    given again never leads forward to the version that was left. Live rollouts of the model and slot
+    are aborted in the same transaction. What comes back is a rollout of the kind `rollback`: one wave, no gates but the
     deadline, to be watched like any other; devices that cannot run the version, or have it in
     quarantine, are in it with the reason. Idempotent: a live rollback to the same version is returned.
     Raises NotFound, or Conflict where there is nothing to go back to.
@@ -90,13 +91,20 @@ def _same(live: list[RolloutRow], version: int | None) -> RolloutRow | None:
 
 
 def _version_before(session: Session, model: str, slot: str) -> int:
-    """The current version is that of the newest rollout not taken back; before it, the last completed other."""
+    """The current version is that of the newest rollout not taken back; before it, the last completed other.
+
+    After a rollback nothing is before: it would be the version that was just left. Raises Conflict.
+    """
     wanted = select(RolloutRow).where(RolloutRow.model == model, RolloutRow.slot == slot)
-    current: int | None = None
-    for row in session.scalars(wanted.order_by(RolloutRow.id.desc())):
-        if current is None and row.state in ("running", "paused", "held", "completed"):
-            current = row.version
-        elif current is not None and row.state == "completed" and row.version != current:
+    standing = wanted.where(RolloutRow.state.in_(("running", "paused", "held", "completed")))
+    rows = session.scalars(standing.order_by(RolloutRow.id.desc())).all()
+    if rows and rows[0].kind == "rollback":
+        raise Conflict(
+            f"{model!r} was rolled back last, to {model}:{rows[0].version}",
+            f"name the version to go elsewhere: wherry rollback {model} --to {rows[0].version}",
+        )
+    for row in rows[1:]:
+        if row.state == "completed" and row.version != rows[0].version:
             return row.version
     raise Conflict(f"{model!r} has no earlier completed rollout", f"name the version: wherry rollback {model} --to 1")
 

@@ -36,7 +36,7 @@ ROWS: list[tuple[str, dict[str, Any], list[Member], str, str]] = [
     ("failures", {"max_failure_share": 0.4}, [OK, SILENT], "breach", "1 of 2 devices failed, 0 allowed"),
     ("failures", {}, [member("incompatible"), GONE], "ok", "0 of 0"),
     ("settled", {}, [OK, member("in-progress", reason="download")], "wait", "pi-1-in-progress in-progress (download)"),
-    ("settled", {}, [OK, GONE], "ok", "all 1 devices of the wave have settled"),
+    ("settled", {}, [OK, GONE], "ok", "1 of 1 devices of the wave have settled"),
     ("devices", {}, [OK], "ok", "1 of 1 needed devices committed"),
     ("devices", {"min_devices": 5}, [OK, OK], "ok", "2 of 2 needed devices committed"),
     ("devices", {"min_devices": 2}, [OK, member("sent"), SILENT], "wait", "1 of 2 needed"),

@@ -24,7 +24,7 @@ def test_wave_after_wave_to_the_end() -> None:
         for device in world.sent():
             world.settle(device)
     assert world.rollout.state == "completed"
-    assert world.rollout.reason == "3 devices committed, 0 failed, 0 cannot run it"
+    assert world.rollout.reason == "3 committed, 0 failed, 0 cannot run it"
 
 
 def test_progress_is_told() -> None:
