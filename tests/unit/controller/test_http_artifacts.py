@@ -1,7 +1,7 @@
 """`/artifacts`: put once, had for ever, in ranges; nothing is left of what was not right."""
 
 import hashlib
-import os
+import random
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from wherry.controller.operations import registry
 from wherry.protocol.blob import describe
 from wherry.protocol.types import is_digest
 
-DATA = os.urandom(200_000)
+DATA = random.Random(1).randbytes(200_000)
 DIGEST = hashlib.sha256(DATA).hexdigest()
 OTHER = "0" * 64
 URL = f"/artifacts/{DIGEST}"
