@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Tried
+
 pytestmark = pytest.mark.slow
 
 
@@ -15,12 +17,9 @@ def _run(directory: Path, kind: str) -> tuple[list[str], int]:
     return problems, int(points)
 
 
-def test_a_kill_at_any_point_leaves_the_old_or_the_new_version(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_kill_at_any_point_leaves_the_old_or_the_new_version(tmp_path: Path, tried: Tried) -> None:
     problems, points = _run(tmp_path, "two-copies")
-    with capsys.disabled():
-        print(f" [{points} kill points]", end="")  # noqa: T201  what was tried belongs in the output
+    tried(f"{points} kill points")
     assert problems == []
     assert points > 100
 

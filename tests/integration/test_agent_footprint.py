@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Tried
 from tests.support.broker import free_port
 
 pytestmark = pytest.mark.slow
@@ -31,13 +32,12 @@ sys.exit(main(["--config", sys.argv[2]]))
 """
 
 
-def test_the_supervisor_is_small_and_knows_no_runtime(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_supervisor_is_small_and_knows_no_runtime(tmp_path: Path, tried: Tried) -> None:
     config, found = tmp_path / "agent.toml", tmp_path / "found.json"
     config.write_text(f'device = "b"\nfleet = "f"\nstate_dir = "state"\n[broker]\nport = {free_port()}\n')
     subprocess.run([sys.executable, "-c", RUN, str(found), str(config)], check=True, stderr=subprocess.DEVNULL)
     seen = json.loads(found.read_text())
-    with capsys.disabled():
-        print(f" [{seen['rss_bytes'] / 1e6:.1f} MB, import {seen['import_ms']:.0f} ms]", end="")  # noqa: T201  what was tried belongs in the output
+    tried(f"{seen['rss_bytes'] / 1e6:.1f} MB, import {seen['import_ms']:.0f} ms")
     assert "wherry.agent.adapters.probe" in seen["modules"]
     assert [name for name in seen["modules"] if name.split(".")[0] in FORBIDDEN] == []
     assert seen["rss_bytes"] < SUPERVISOR_LIMIT_BYTES
