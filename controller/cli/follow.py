@@ -6,18 +6,20 @@ The exit status tells scripts how it ended: 0 completed, 1 otherwise.
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from wherry.controller.cli import show
-from wherry.controller.cli.api import Api
+
+if TYPE_CHECKING:
+    from wherry.controller.cli.api import Api
 
 POLL_S = 0.5
 GOOD = "completed"
 
 
-def follow(api: Api, rollout: int, *, as_json: bool) -> None:
+def follow(api: "Api", rollout: int, *, as_json: bool) -> None:
     """Show the rollout until it has ended; raises typer.Exit(1) where it did not complete."""
     drawn = sys.stdout.isatty() and not as_json
     last = _picture(api, rollout) if drawn else _lines(api, rollout, as_json=as_json)
@@ -25,7 +27,7 @@ def follow(api: Api, rollout: int, *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _states(api: Api, rollout: int) -> Iterator[dict[str, Any]]:
+def _states(api: "Api", rollout: int) -> Iterator[dict[str, Any]]:
     """The rollout at every poll; the last one has ended."""
     while True:
         found: dict[str, Any] = api.get(f"rollouts/{rollout}")
@@ -35,7 +37,7 @@ def _states(api: Api, rollout: int) -> Iterator[dict[str, Any]]:
         time.sleep(POLL_S)
 
 
-def _lines(api: Api, rollout: int, *, as_json: bool) -> dict[str, Any]:
+def _lines(api: "Api", rollout: int, *, as_json: bool) -> dict[str, Any]:
     told = ""
     last: dict[str, Any] = {}
     for last in _states(api, rollout):
@@ -48,7 +50,7 @@ def _lines(api: Api, rollout: int, *, as_json: bool) -> dict[str, Any]:
     return last
 
 
-def _picture(api: Api, rollout: int) -> dict[str, Any]:
+def _picture(api: "Api", rollout: int) -> dict[str, Any]:
     from rich.live import Live
 
     last: dict[str, Any] = {}

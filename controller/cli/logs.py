@@ -52,5 +52,5 @@ def _print(found: list[dict[str, Any]], *, as_json: bool) -> None:
 
 def _text(line: dict[str, Any]) -> str:
     at = datetime.fromtimestamp(line["at_s"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    fields = " ".join(f"{key}={value}" for key, value in line["fields"].items())
+    fields = " ".join(f"{key}={value}" for key, value in line["fields"].items() if key != "device")
     return f"{at}  {line['device']:<12} {line['level']:<8} {line['event']}{'  ' if fields else ''}{fields}"

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from wherry.controller.cli import show
+from wherry.controller.cli.follow import GOOD, follow, headline, picture
 from wherry.controller.cli.options import DEFAULT_URL, Json, Slot, Target, Url, Yes, confirm
 from wherry.controller.core.plan import OnAbort, OnBreach, RolloutPlan
 
@@ -58,7 +59,6 @@ def start(
     Example: wherry rollout start digits --target site=hall --max-p95-ratio 1.5 --explain
     """
     from wherry.controller.cli.api import Api
-    from wherry.controller.cli.follow import follow
     from wherry.controller.cli.options import checked
     from wherry.controller.core.targeting import parse_target, parse_waves
 
@@ -101,7 +101,6 @@ def watch(rollout: Id, json: Json = False, url: Url = DEFAULT_URL) -> None:
     With --json one document a line, each time that something has changed.
     """
     from wherry.controller.cli.api import Api
-    from wherry.controller.cli.follow import follow
 
     follow(Api(url), rollout, as_json=json)
 
@@ -110,7 +109,6 @@ def watch(rollout: Id, json: Json = False, url: Url = DEFAULT_URL) -> None:
 def show_rollout(rollout: Id, json: Json = False, url: Url = DEFAULT_URL) -> None:
     """Show a rollout as it stands: devices, gates, reasons."""
     from wherry.controller.cli.api import Api
-    from wherry.controller.cli.follow import picture
 
     found = Api(url).get(f"rollouts/{rollout}")
     if json:
@@ -173,8 +171,6 @@ def _order(rollout: int, what: str, body: dict[str, str], url: str, *, as_json: 
 
 
 def _told(rollout: dict[str, Any], *, as_json: bool) -> None:
-    from wherry.controller.cli.follow import headline
-
     if as_json:
         show.as_json(rollout)
         return
@@ -194,4 +190,5 @@ def _row(rollout: dict[str, Any]) -> tuple[object, ...]:
     wave = f"{rollout['wave']}/{rollout['wave_count']}"
     counts, age = show.counts(rollout["counts"]), show.age(rollout["created_s"])
     kind, state = rollout["kind"], rollout["state"]
-    return rollout["id"], kind, show.plan_of(rollout), state, wave, counts, age, show.short(rollout["reason"])
+    reason = "" if state == GOOD else show.short(rollout["reason"])
+    return rollout["id"], kind, show.plan_of(rollout), state, wave, counts, age, reason

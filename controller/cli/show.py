@@ -9,6 +9,10 @@ from typing import Any
 import msgspec
 import typer
 
+COLOURS = dict.fromkeys(("ok", "committed", "completed", "online"), "green")
+COLOURS |= dict.fromkeys(("breach", "rejected", "reverted", "silent", "taken back", "held", "lost", "safe-mode"), "red")
+COLOURS |= dict.fromkeys(("wait", "in-progress", "paused", "reverting", "offline", "aborted"), "yellow")
+
 
 def as_json(value: object) -> None:
     """One JSON document, indented."""
@@ -29,14 +33,14 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: st
 
 
 def make_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Any:
-    """For printing on `console`; cells are taken as they are, not as markup."""
+    """For printing on `console`; cells are taken as they are, not as markup, and verdicts get a colour."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     shown = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
     for row in rows:
-        shown.add_row(*[Text(str(cell)) for cell in row])
+        shown.add_row(*[Text(str(cell), style=COLOURS.get(str(cell), "")) for cell in row])
     return shown
 
 

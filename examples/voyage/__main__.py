@@ -12,6 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import psutil
@@ -22,7 +23,7 @@ from examples.voyage import summary
 from examples.voyage.fleet import Agent, six
 from examples.voyage.harbour import Harbour
 from examples.voyage.shipyard import Shipyard
-from examples.voyage.story import ORDERS, STEPS, Voyage
+from examples.voyage.story import ORDERS, QUIET, STEPS, Voyage
 from examples.voyage.waiting import NotAsTold
 from wherry.controller.errors import ControllerError
 
@@ -82,8 +83,10 @@ def sail(voyage: Voyage, directory: Path) -> bool:
 
 
 def _take(voyage: Voyage, step: Callable[[Voyage], str]) -> tuple[bool, str]:
+    waiting = console.status("under way") if step in QUIET else nullcontext()
     try:
-        return True, step(voyage)
+        with waiting:
+            return True, step(voyage)
     except NotAsTold as error:
         return False, str(error)
     except ControllerError as error:

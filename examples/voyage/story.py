@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psutil
 
@@ -47,7 +48,7 @@ class Voyage:
     def register(self, number: int) -> str:
         """Wait for the package and make it a version; what the converter says of it."""
         package = self.shipyard.package(number)
-        added = self.harbour.order(f"models add {package.directory}")
+        added = self.harbour.order(f"models add {package.directory.relative_to(Path.cwd())}")
         require(added["name"] == f"digits:{number}", f"registered as {added['name']}, not digits:{number}")
         return f"{added['name']} ({package.told})"
 
@@ -217,6 +218,9 @@ def roll_back(voyage: Voyage) -> str:
     details = voyage.await_serving(voyage.fleet("digits:1"), after_s=now_s)
     return f"one command; {len(details)} of {len(voyage.agents)} devices serve digits:1"
 
+
+QUIET = (convert, set_up, killed_worker, killed_agent)
+"""Steps that show nothing while they go on."""
 
 Step = tuple[str, Callable[[Voyage], str]]
 
