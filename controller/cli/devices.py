@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from wherry.controller.cli import show
-from wherry.controller.cli.options import DEFAULT_URL, Json, Url
+from wherry.controller.cli.options import DEFAULT_URL, Json, Url, device_id
 
 app = typer.Typer(help="The devices of the fleet.")
 
@@ -41,7 +41,7 @@ def show_device(
     """
     from wherry.controller.cli.api import Api
 
-    found = Api(url).get(f"devices/{device}")
+    found = Api(url).get(f"devices/{device_id(device)}")
     if json:
         show.as_json(found)
         return
@@ -63,18 +63,18 @@ def _runtimes(device: dict[str, Any]) -> str:
 def _show(found: dict[str, Any]) -> None:
     device = found["device"]
     birth = device["birth"]
-    typer.echo(f"{device['id']}: {device['presence']}, last seen {show.age(device['last_seen_s'])} ago")
+    show.say(f"{device['id']}: {device['presence']}, last seen {show.age(device['last_seen_s'])} ago")
     if birth is not None:
-        typer.echo(f"{birth['machine']}, {birth['os']}, {birth['cpu_count']} CPUs, {show.size(birth['ram_bytes'])} RAM")
-        typer.echo(f"runtimes: {_runtimes(device)}")
+        show.say(f"{birth['machine']}, {birth['os']}, {birth['cpu_count']} CPUs, {show.size(birth['ram_bytes'])} RAM")
+        show.say(f"runtimes: {_runtimes(device)}")
     columns = ("slot", "version", "inferences", "errors", "p50 ms", "p95 ms", "accuracy", "last")
     rows = [_reading(reading) for reading in found["readings"]]
     show.table(columns, rows, empty="no figures in the last hour")
     for slot in device["slots"]:
         for entry in slot.get("quarantine", ()):
-            typer.echo(f"in quarantine in slot {slot['slot']}: {entry['artifact'][:12]} ({entry['reason']})")
+            show.say(f"in quarantine in slot {slot['slot']}: {entry['artifact'][:12]} ({entry['reason']})")
     for revert in found["reverts"]:
-        typer.echo(f"{revert['result']} {revert['model']}:{revert['version']}: {revert['reason']}")
+        show.say(f"{revert['result']} {revert['model']}:{revert['version']}: {revert['reason']}")
 
 
 def _reading(reading: dict[str, Any]) -> tuple[object, ...]:

@@ -45,7 +45,7 @@ def _lines(api: "Api", rollout: int, *, as_json: bool) -> dict[str, Any]:
         if line != told and as_json:
             show.as_json_line(last)
         elif line != told:
-            typer.echo(line)
+            show.say(line)
         told = line
     return last
 
@@ -77,7 +77,7 @@ def picture(rollout: dict[str, Any]) -> Any:
 
     devices = show.make_table(("wave", "device", "standing", "variant", "before", "reason"), _devices(rollout))
     gates = show.make_table(("gate", "verdict", "because"), _gates(rollout))
-    return Group(Text(headline(rollout)), devices, gates)
+    return Group(Text(show.plain(headline(rollout))), devices, gates)
 
 
 def _devices(rollout: dict[str, Any]) -> Iterator[tuple[object, ...]]:

@@ -1,6 +1,5 @@
 """`wherry logs`: what devices say about themselves."""
 
-from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -47,10 +46,9 @@ def _print(found: list[dict[str, Any]], *, as_json: bool) -> None:
         if as_json:
             show.as_json_line(line)
         else:
-            typer.echo(_text(line))
+            show.say(_text(line))
 
 
 def _text(line: dict[str, Any]) -> str:
-    at = datetime.fromtimestamp(line["at_s"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    fields = " ".join(f"{key}={value}" for key, value in line["fields"].items() if key != "device")
-    return f"{at}  {line['device']:<12} {line['level']:<8} {line['event']}{'  ' if fields else ''}{fields}"
+    fields = "".join(f"  {key}={value}" for key, value in line["fields"].items() if key != "device")
+    return f"{show.moment(line['at_s'])}  {line['device']:<12} {line['level']:<8} {line['event']}{fields}"

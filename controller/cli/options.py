@@ -7,6 +7,7 @@ import msgspec
 import typer
 
 from wherry.controller.errors import Invalid
+from wherry.protocol.types import is_device_id
 
 T = TypeVar("T")
 
@@ -28,6 +29,13 @@ def checked(fields: dict[str, Any], shape: type[T], command: str) -> T:
         return msgspec.convert(fields, shape)
     except msgspec.ValidationError as error:
         raise Invalid(f"a value is out of range: {error}", f"see `{command} --help`") from error
+
+
+def device_id(text: str) -> str:
+    """`text` if a device can have this id. Raises Invalid."""
+    if not is_device_id(text):
+        raise Invalid(f"not a device id: {text!r}", "ids have lower case letters, digits and hyphens")
+    return text
 
 
 def confirm(question: str, *, yes: bool) -> None:

@@ -26,11 +26,12 @@ def rollback(
     """
     from wherry.controller.cli.api import Api
     from wherry.controller.cli.follow import follow
+    from wherry.controller.cli.models import path_of
     from wherry.controller.core.targeting import parse_target
 
     body = {"model": model, "version": to, "slot": slot, "target": parse_target(target)}
     api = Api(url)
-    api.get(f"models/{model}" if to is None else f"models/{model}/versions/{to}")
+    api.get(path_of(model if to is None else f"{model}:{to}"))
     confirm(f"Roll {target} back to {f'{model}:{to}' if to else f'the version of {model} before'}?", yes=yes)
     started = api.post("rollbacks", body)
     if watch:

@@ -174,7 +174,7 @@ def _told(rollout: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         show.as_json(rollout)
         return
-    typer.echo(headline(rollout))
+    show.say(headline(rollout))
     if rollout["live"]:
         typer.echo(f"watch it with: wherry rollout watch {rollout['id']}")
 

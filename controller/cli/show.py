@@ -4,6 +4,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -40,7 +41,7 @@ def make_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Any:
 
     shown = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
     for row in rows:
-        shown.add_row(*[Text(str(cell), style=COLOURS.get(str(cell), "")) for cell in row])
+        shown.add_row(*[Text(plain(str(cell)), style=COLOURS.get(str(cell), "")) for cell in row])
     return shown
 
 
@@ -60,6 +61,24 @@ def age(at_s: float | None) -> str:
         if past_s >= 2 * length_s:
             return f"{past_s / length_s:.0f} {unit}"
     return f"{past_s:.0f} s"
+
+
+def plain(text: str) -> str:
+    """Text of a device or a peer, without what a terminal would obey."""
+    return "".join(character if character.isprintable() else "�" for character in text)
+
+
+def moment(at_s: float) -> str:
+    """A device's clock in the operator's time zone; a board may say any number."""
+    try:
+        return datetime.fromtimestamp(at_s).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, OSError, ValueError):
+        return f"{at_s:.3g} s"
+
+
+def say(text: str) -> None:
+    """One line for a person, which may hold what a device said."""
+    typer.echo(plain(text))
 
 
 def short(text: str) -> str:

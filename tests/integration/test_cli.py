@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from paho.mqtt import publish
 
 from tests.support import dense_versions
 from tests.support.agent_process import AgentProcess
-from tests.support.cargo_hold import DEVICE
+from tests.support.cargo_hold import DEVICE, FLEET
 from tests.support.wait import wait_until
 from tests.support.wherry_command import (
     WHERRY,
@@ -21,6 +22,9 @@ from tests.support.wherry_command import (
     wherry_process,
     write_package,
 )
+from wherry.protocol import topics
+from wherry.protocol.codec import encode
+from wherry.protocol.up import Log, LogLine
 
 pytestmark = pytest.mark.slow
 
@@ -94,7 +98,19 @@ def test_logs_of_one_device_and_of_all(sailed: Port) -> None:
     found = wait_until(lambda: sailed.wherry("logs", DEVICE, "--json").out, "a log line")
     assert {json.loads(line)["device"] for line in found.splitlines()} == {DEVICE}
     assert DEVICE in sailed.wherry("logs").out
-    assert sailed.wherry("logs", "--level", "critical").out == ""
+    assert len(sailed.wherry("logs", "--level", "warning").out) < len(sailed.wherry("logs").out)
+
+
+def test_what_a_device_says_cannot_move_the_terminal_or_end_the_command(sailed: Port) -> None:
+    line = LogLine(at_s=1e300, level="critical", event="\x1b]0;owned\x07", fields={"why": "\x1b[2J"})
+    batch = Log(boot_id="b", batch=1, lines=(line,))
+    running = sailed.controller.running
+    topic = topics.up(FLEET, DEVICE, "log")
+    publish.single(topic, encode(batch), qos=1, hostname=running["mqtt_host"], port=running["mqtt_port"])
+    said = wait_until(lambda: sailed.wherry("logs", DEVICE, "--level", "critical").out, "the line has arrived")
+    assert "1e+300 s" in said
+    assert "owned" in said
+    assert "\x1b" not in said
 
 
 def test_a_reader_that_has_left_is_no_error(sailed: Port) -> None:
@@ -159,6 +175,10 @@ BAD = [
     (["models", "show", "../dense"], "not a version: '../dense'"),
     (["models", "add", "no-such-directory"], "No such file or directory"),
     (["devices", "show", "nobody"], "no device 'nobody'"),
+    (["devices", "show", "../models"], "not a device id: '../models'"),
+    (["devices", "show", "?"], "not a device id: '?'"),
+    (["rollback", "../x", "--yes"], "not a version: '../x'"),
+    (["rollback", "dense", "--to", "-1", "--yes"], "not a version: 'dense:-1'"),
     (["logs", "nobody"], "no device 'nobody'"),
     (["rollout", "start", "dense:99"], "no version dense:99"),
     (["rollout", "start", "dense:1", "--waves", "0%"], "not a wave: '0%'"),
