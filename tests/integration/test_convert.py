@@ -2,6 +2,8 @@
 
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +119,25 @@ def test_keras_files_never_import_the_old_keras(int8: Conversion) -> None:
     names = imported(int8)
     assert {"tensorflow", "keras"} <= names
     assert "tf_keras" not in names
+
+
+def test_an_h5_file_of_the_old_keras_is_read_by_the_old_keras(digits: Path, tmp_path: Path) -> None:
+    source = tmp_path / "old.h5"
+    command = [sys.executable, "-m", "tests.support.old_keras", str(digits / "train.npz"), str(source)]
+    subprocess.run(command, check=True, capture_output=True)
+    wanted = request(
+        source, digits / "train.npz", tmp_path / "out", evaluation=str(digits / "heldout.npz"), max_accuracy_loss=0.02
+    )
+    conversion = convert(wanted, PYTHONPROFILEIMPORTTIME="1")
+    assert conversion.report.parity.snr_db > 60
+    for result in conversion.report.runtimes:
+        assert result.ok, result.reason
+        assert result.scores is not None
+        assert result.scores.accuracy is not None
+        assert result.scores.accuracy > 0.7
+    assert "DEPTHWISE_CONV_2D" in {operator.name for operator in conversion.manifest.variants[0].operators}
+    assert "tf_keras" in imported(conversion)
+    assert "keras" not in imported(conversion)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the ResNet-8 of MLCommons is not on this machine")
