@@ -121,8 +121,14 @@ class Cargo:
             reason = self._unfit(attempt)
         except StoreError as error:
             reason = str(error)
-            self._services.store.blobs.discard(attempt.ref.manifest)  # damaged, or not a manifest
+            self._discard(attempt.ref.manifest)  # damaged, or not a manifest
         self._happen(SlotEvent("fits") if reason is None else SlotEvent("unfit", reason))
+
+    def _discard(self, digest: str) -> None:
+        try:
+            self._services.store.blobs.discard(digest)
+        except StoreError as error:
+            self._services.log.warning("a useless blob stays", reason=str(error))
 
     def _unfit(self, attempt: Attempt) -> str | None:
         variant = self._variant(attempt)

@@ -3,6 +3,8 @@
 Rules upheld here:
 - One event at a time; what an action causes at once waits until the step before is done.
 - Saved, then announced, then acted. A record that cannot be saved is tried again, and nothing is done meanwhile.
+- What happens meanwhile is told of a state that may be over by then: it is kept, and dropped where it fits no more.
+  Verdicts and wishes are never kept, for they are found anew.
 """
 
 from collections import deque
@@ -15,7 +17,7 @@ from wherry.agent.core import effects
 from wherry.agent.core.announce import ALARMING, Notice, notices
 from wherry.agent.core.record import Attempt, SlotRecord
 from wherry.agent.core.recovery import recover
-from wherry.agent.core.slot import Action, SlotEvent, Step, knows, pursue, step
+from wherry.agent.core.slot import Action, EventKind, SlotEvent, Step, knows, pursue, step
 from wherry.agent.crew import Crew
 from wherry.agent.errors import StoreError
 from wherry.agent.incumbent import Incumbent
@@ -23,11 +25,15 @@ from wherry.agent.measures import Past
 from wherry.agent.outbox import Outbox
 from wherry.agent.services import Services
 from wherry.agent.slot_telemetry import SlotTelemetry
+from wherry.agent.timers import Timer
 from wherry.agent.trial import Trial
 from wherry.agent.worker.messages import Feed, Serve, Window
 from wherry.protocol.types import VersionRef
 
 SAVE_AGAIN_S = 5.0
+FOUND_ANEW: tuple[EventKind, ...] = ("healthy", "breach", "assigned", "renewed", "satisfied", "refused")
+"""A verdict is said again every second while it holds, and a wish stands in the record."""
+
 WORKER_WINDOW_S = 1.0
 """Shorter than telemetry's: a bad candidate is noticed within a second."""
 
@@ -40,6 +46,8 @@ class SlotRunner:
         self.name = name
         self._services, self._outbox, self._on_change, self._on_watch = services, outbox, on_change, on_watch
         self._queue: deque[SlotEvent | None] = deque()
+        self._meanwhile: deque[SlotEvent] = deque()
+        self._save_again: Timer | None = None
         self._busy = False
         self._past = Past()
         self._past_of: VersionRef | None = None
@@ -61,14 +69,16 @@ class SlotRunner:
         self._work()
 
     def happen(self, event: SlotEvent) -> None:
-        """Take an event through the table, now or right after the one that is being worked on."""
-        self._queue.append(event)
-        self._work()
+        """Take an event through the table: now, right after the one that is being worked on, or once that is saved."""
+        if self._save_again is None:
+            self._queue.append(event)
+            self._work()
+        elif event.kind not in FOUND_ANEW:
+            self._meanwhile.append(event)
 
     def consider(self) -> None:
         """Look at the wish, which may be new."""
-        if (event := pursue(self._slot())) is not None:
-            self.happen(event)
+        self._work()
 
     def ask_restart(self) -> str | None:
         """Start the worker again; why not, where that makes no sense now."""
@@ -94,24 +104,46 @@ class SlotRunner:
         return attempt
 
     def _work(self) -> None:
-        """Empty the queue. `None` in it stands for the start of the agent."""
-        if self._busy:
+        """Empty the queue, then pursue the wish; nothing while a record waits to be saved."""
+        if self._busy or self._save_again is not None:
             return
         self._busy = True
         try:
-            while self._queue:
-                event = self._queue[0]
-                done = recover(self._slot()) if event is None else step(self._slot(), event)
-                self._save(done)
-                self._queue.popleft()
-                self._carry_out(done)
-                if not self._queue and (follow := pursue(self._slot())) is not None:
-                    self._queue.append(follow)
-        except StoreError as error:
-            self._services.log.warning("the state cannot be saved", slot=self.name, reason=str(error))
-            self._services.timers.after(SAVE_AGAIN_S, self._work)
+            while self._find_work() and self._take(self._queue[0]):
+                pass
         finally:
             self._busy = False
+
+    def _find_work(self) -> bool:
+        """Whether there is an event in the queue, which is given the next one where it is empty."""
+        while not self._queue and self._meanwhile:
+            event = self._meanwhile.popleft()
+            if knows(self._slot().state, event.kind):
+                self._queue.append(event)
+            else:
+                self._services.log.info("came too late", slot=self.name, what=event.kind, reason=event.reason)
+        if not self._queue and (wished := pursue(self._slot())) is not None:
+            self._queue.append(wished)
+        return bool(self._queue)
+
+    def _take(self, event: SlotEvent | None) -> bool:
+        """One step; whether it could be saved. `None` stands for the start of the agent."""
+        done = recover(self._slot()) if event is None else step(self._slot(), event)
+        try:
+            self._save(done)
+        except StoreError as error:
+            self._services.log.warning("the state cannot be saved", slot=self.name, reason=str(error))
+            if event is not None and event.kind in FOUND_ANEW:
+                self._queue.popleft()
+            self._save_again = self._services.timers.after(SAVE_AGAIN_S, self._try_again)
+            return False
+        self._queue.popleft()
+        self._carry_out(done)
+        return True
+
+    def _try_again(self) -> None:
+        self._save_again = None
+        self._work()
 
     def _save(self, done: Step) -> None:
         store = self._services.store

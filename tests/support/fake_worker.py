@@ -79,12 +79,16 @@ class FakeWorker:
                     SelfTested(ok=not reason, reason=reason, vectors=1, worst_abs=0, worst_cosine=1, p50_ms=1, p95_ms=1)
                 )
             case Serve():
-                self.serving = True
-                self._say(Serving())
+                self.serve_at_last()
             case Stop():
                 self.serving = False
                 self._say(Stopped())
                 self.die(0, "exit status 0")
+
+    def serve_at_last(self) -> None:
+        """Answer an order to serve that it was silent about."""
+        self.serving = True
+        self._say(Serving())
 
     def window(self) -> None:
         """Say what happened in one second."""

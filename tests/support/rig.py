@@ -52,7 +52,10 @@ class StillMetrics:
 
 
 class Rig:
-    """`boot` starts an agent on the directory, `cut` ends it as a power cut does: without a word."""
+    """`boot` starts an agent on the directory, `cut` ends it as a power cut does: without a word.
+
+    A test that expects trouble with events sets `troubles` to a list; without one, trouble fails it.
+    """
 
     def __init__(self, directory: Path, config: Config | None = None) -> None:
         self.config = config or Config(
@@ -65,10 +68,13 @@ class Rig:
         self.yard = Yard()
         self.conduct = self.yard.conduct
         self.logs = LogBuffer()
+        self.troubles: list[str] | None = None
 
-    def boot(self, *, online: bool = True) -> "Rig":
+    def boot(self, *, online: bool = True, can_save: bool = True) -> "Rig":
         self.boots += 1
         self.store = Store(Path(self.config.state_dir))
+        if not can_save:
+            self.break_record()
         self.inbox: Inbox = Inbox()
         self.yard = Yard()
         self.yard.conduct = self.conduct
@@ -79,7 +85,7 @@ class Rig:
         log = structlog.wrap_logger(None, processors=[_drop], wrapper_class=structlog.make_filtering_bound_logger(0))
         outbox = Outbox(
             fleet=FLEET, device=DEVICE, boot_id=f"boot-{self.boots}", link=self.link, spool=self.store.events,
-            clock=self.clock, on_trouble=_raise,
+            clock=self.clock, on_trouble=self._trouble,
         )  # fmt: skip
         services = Services(
             config=self.config, store=self.store, link=self.link, ask_http=self._ask_http, chance=lambda: 0.5,
@@ -151,16 +157,36 @@ class Rig:
     def reported(self) -> Reported:
         return self.sent(Reported)[-1]
 
+    def break_record(self) -> None:
+        """Let saving the record fail: directories have the names of its copies."""
+        for path in self._copies():
+            if path.exists():
+                path.rename(_aside(path))
+            path.mkdir()
+
+    def mend_record(self) -> None:
+        for path in self._copies():
+            path.rmdir()
+            if _aside(path).exists():
+                _aside(path).rename(path)
+
+    def _copies(self) -> list[Path]:
+        return [self.store.directory / name for name in ("state.a", "state.b")]
+
+    def _trouble(self, reason: str) -> None:
+        assert self.troubles is not None, reason
+        self.troubles.append(reason)
+
     def _ask_http(self, artifacts_url: str, ref: BlobRef, index: int) -> None:
         self.http.append((artifacts_url, ref, index))
 
 
+def _aside(path: Path) -> Path:
+    return path.with_suffix(".aside" + path.suffix)
+
+
 def _drop(*_: object) -> dict[str, object]:
     raise structlog.DropEvent
-
-
-def _raise(reason: str) -> None:
-    raise AssertionError(reason)
 
 
 Condition = Callable[[], bool]

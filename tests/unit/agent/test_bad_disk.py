@@ -1,0 +1,124 @@
+"""A disk that fails under a running supervisor: nothing dies of it, and all goes on once it works again."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.cargo_hold import make_version
+from tests.support.fake_worker import Conduct
+from tests.support.rig import Rig
+
+V1, V2 = make_version(1), make_version(2)
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path / "state").boot()
+
+
+def _on_probation(rig: Rig, conduct: Conduct | None = None) -> None:
+    rig.deploy(1, V1)
+    rig.conduct[V2.assignment.artifact] = conduct or Conduct()
+    rig.publish(V2)
+    rig.want(2, V2)
+    assert rig.slot.state == "probation"
+
+
+@pytest.mark.parametrize("seconds", [7, 30, 90])
+def test_a_commit_waits_for_the_disk_however_often_it_is_said(rig: Rig, seconds: int) -> None:
+    _on_probation(rig)
+    rig.break_record()
+    rig.wait(seconds)
+    assert rig.slot.state == "probation"
+    rig.mend_record()
+    rig.wait(6)
+    assert rig.slot.state == "running"
+    assert rig.slot.incumbent == V2.assignment.ref
+    assert [event.ref for event in rig.events("committed")] == [V1.assignment.ref, V2.assignment.ref]
+
+
+def test_a_breach_waits_for_the_disk(rig: Rig) -> None:
+    _on_probation(rig, Conduct(errors=50))
+    rig.break_record()
+    rig.wait(30)
+    rig.mend_record()
+    rig.wait(6)
+    assert rig.slot.state == "running"
+    assert rig.slot.incumbent == V1.assignment.ref
+    assert len(rig.events("reverted")) == 1
+
+
+def test_a_candidate_that_dies_while_its_commit_waits_is_reverted(rig: Rig) -> None:
+    _on_probation(rig)
+    rig.break_record()
+    rig.wait(10)
+    rig.yard.serving[0].die(-9, "killed by signal 9 (SIGKILL)")
+    rig.wait(10)
+    rig.mend_record()
+    rig.wait(6)
+    assert rig.slot.incumbent == V1.assignment.ref
+    assert [worker.artifact for worker in rig.yard.serving] == [V1.assignment.artifact]
+    assert rig.slot.quarantined(V2.assignment.artifact) is not None
+
+
+@pytest.mark.parametrize(("silent", "state"), [("self-test", "self-test"), ("serve", "switch")])
+def test_the_ends_of_both_workers_are_remembered_while_a_step_waits(rig: Rig, silent: str, state: str) -> None:
+    """The candidate's end is the step that waits; the incumbent's end comes after it."""
+    rig.deploy(1, V1)
+    rig.publish(V2)
+    rig.conduct[V2.assignment.artifact] = Conduct(silent_at=silent)
+    rig.want(2, V2)
+    assert rig.slot.state == state
+    rig.break_record()
+    rig.yard.workers[1].die(-9, "killed by signal 9 (SIGKILL)")
+    rig.settle()
+    rig.yard.workers[0].die(-9, "killed by signal 9 (SIGKILL)")
+    rig.wait(20)
+    assert rig.slot.state == state
+    rig.mend_record()
+    rig.wait(8)
+    assert rig.slot.state == "running"
+    assert [worker.artifact for worker in rig.yard.serving] == [V1.assignment.artifact]
+    assert rig.slot.outcome is not None
+    assert (rig.slot.outcome.result, rig.slot.outcome.phase) == ("rejected", state)
+
+
+def test_the_end_of_the_incumbent_is_no_matter_once_the_candidate_serves(rig: Rig) -> None:
+    """It came while the switch waited for the disk; in probation there is nobody to start again."""
+    rig.deploy(1, V1)
+    rig.publish(V2)
+    rig.conduct[V2.assignment.artifact] = Conduct(silent_at="serve")
+    rig.want(2, V2)
+    rig.break_record()
+    rig.yard.workers[1].serve_at_last()
+    rig.settle()
+    rig.yard.workers[0].die(-9, "killed by signal 9 (SIGKILL)")
+    rig.settle()
+    assert rig.slot.state == "switch"
+    rig.mend_record()
+    rig.wait(12)
+    assert rig.slot.state == "running"
+    assert rig.slot.incumbent == V2.assignment.ref
+
+
+def test_of_the_wishes_that_came_meanwhile_the_last_counts(rig: Rig) -> None:
+    _on_probation(rig, Conduct(errors=50))
+    rig.break_record()
+    rig.wait(10)
+    rig.want(3, V1)
+    rig.mend_record()
+    rig.want(4, V1)
+    rig.wait(8)
+    assert rig.slot.outcome is not None
+    assert (rig.slot.outcome.result, rig.slot.outcome.generation) == ("committed", 4)
+    assert [worker.artifact for worker in rig.yard.serving] == [V1.assignment.artifact]
+
+
+def test_a_start_waits_for_the_disk(rig: Rig) -> None:
+    _on_probation(rig)
+    rig.cut().boot(can_save=False)
+    rig.wait(20)
+    assert rig.yard.workers == []
+    rig.mend_record()
+    rig.wait(12)
+    assert rig.slot.incumbent == V2.assignment.ref
