@@ -23,7 +23,7 @@ from examples.voyage import summary
 from examples.voyage.fleet import Agent, six
 from examples.voyage.harbour import Harbour
 from examples.voyage.shipyard import Shipyard
-from examples.voyage.story import ORDERS, QUIET, STEPS, Voyage
+from examples.voyage.story import ORDERS, QUIET, STEPS, Step, Voyage
 from examples.voyage.waiting import NotAsTold
 from wherry.controller.errors import ControllerError
 
@@ -33,12 +33,15 @@ STOP_LIMIT_S = 15.0
 console = Console(highlight=False)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make demo", description="The first voyage of Wherry.")
     parser.add_argument("--keep", action="store_true", help="leave the controller and the agents running at the end")
     parser.add_argument("--stop", action="store_true", help="end what an earlier --keep left running")
-    options = parser.parse_args()
-    directory = DIRECTORY.absolute()
+    parser.add_argument("--directory", type=Path, default=DIRECTORY, help="made anew (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    directory = options.directory.absolute()
+    if directory.exists() and not (directory / "shipyard").is_dir():
+        parser.error(f"{directory} is something else's; name a directory that does not exist")
     stop_leftovers(directory)
     if options.stop:
         return 0
@@ -55,30 +58,30 @@ def main() -> int:
         if not kept:
             end(agents, harbour)
     if kept:
-        tell_where(harbour)
+        tell_where(harbour, directory)
     return 0 if ok else 1
 
 
-def sail(voyage: Voyage, directory: Path) -> bool:
+def sail(voyage: Voyage, directory: Path, story: Sequence[Step] = STEPS) -> bool:
     """Every step in turn until one does not come out as told; then the table and the summary."""
     started_s = time.monotonic()
     steps: list[summary.Row] = []
-    for number, (name, step) in enumerate(STEPS, start=1):
-        console.rule(f"[bold]{number} of {len(STEPS)}  {escape(name)}", align="left")
+    for number, (name, step) in enumerate(story, start=1):
+        console.rule(f"[bold]{number} of {len(story)}  {escape(name)}", align="left")
         begun_s = time.monotonic()
         ok, detail = _take(voyage, step)
         steps.append({"name": name, "ok": ok, "detail": detail, "seconds": round(time.monotonic() - begun_s, 1)})
         console.print(f"[green]as told:[/] {escape(detail)}" if ok else f"[red]not as told:[/] {escape(detail)}")
         if not ok:
             break
-    all_ok = len(steps) == len(STEPS) and all(step["ok"] for step in steps)
+    all_ok = len(steps) == len(story) and all(step["ok"] for step in steps)
     seconds = time.monotonic() - started_s
     devices = _rows(voyage)
     summary.write(directory / "summary.json", steps, devices, ok=all_ok, seconds=seconds)
     console.rule("[bold]what happened", align="left")
     summary.show(console, devices)
     outcome = "every step came out as told" if all_ok else f"it ended at step {len(steps)}: {steps[-1]['name']}"
-    console.print(f"{outcome}; {seconds:.0f} s; {DIRECTORY / 'summary.json'}")
+    console.print(f"{outcome}; {seconds:.0f} s; {directory / 'summary.json'}")
     return all_ok
 
 
@@ -91,6 +94,9 @@ def _take(voyage: Voyage, step: Callable[[Voyage], str]) -> tuple[bool, str]:
         return False, str(error)
     except ControllerError as error:
         return False, error.line
+    except Exception as error:  # noqa: BLE001 - the summary is written whatever happens
+        console.print_exception()
+        return False, f"{type(error).__name__}: {error}"
 
 
 def _rows(voyage: Voyage) -> list[summary.Row]:
@@ -98,7 +104,7 @@ def _rows(voyage: Voyage) -> list[summary.Row]:
         return [
             summary.device_row(name, detail, voyage.unsent.get(name, [])) for name, detail in voyage.details().items()
         ]
-    except (ControllerError, KeyError):
+    except (ControllerError, NotAsTold):
         return []  # the voyage ended before there was a fleet
 
 
@@ -124,7 +130,7 @@ def _works_in(process: psutil.Process, directory: Path) -> bool:
         return False
 
 
-def tell_where(harbour: Harbour) -> None:
+def tell_where(harbour: Harbour, directory: Path) -> None:
     console.print(
         f"""
 It goes on. To look around:
@@ -133,7 +139,7 @@ It goes on. To look around:
   .venv/bin/wherry devices show pi-1
   .venv/bin/wherry rollout list
   .venv/bin/wherry logs --follow
-The controller's log is {DIRECTORY / "controller" / "controller.log"}; each agent's, {DIRECTORY / "pi-1" / "agent.log"}.
+The controller's log is {harbour.log}; each agent's, {directory / "pi-1" / "agent.log"}.
 To end it: make demo-stop""",
         markup=False,
     )

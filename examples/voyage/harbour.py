@@ -45,6 +45,8 @@ class Harbour:
 
     @property
     def url(self) -> str:
+        """Raises NotAsTold before `open`."""
+        require(self.run_file, "there is no controller yet")
         return str(self.run_file["url"])
 
     @cached_property

@@ -5,6 +5,7 @@ import threading
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from examples.voyage.waiting import NotAsTold
 from wherry.protocol import topics
 
 TIMEOUT_S = 20.0
@@ -13,7 +14,7 @@ TIMEOUT_S = 20.0
 def replace_block(host: str, port: int, fleet: str, digest: str, index: int) -> bytes:
     """Wait for block `index` to lie on the broker, put as many other bytes there, and see that they lie there.
 
-    Returns the bytes that were replaced. Raises TimeoutError where the block does not appear.
+    Returns the bytes that were replaced. Raises NotAsTold where the block does not appear.
     """
     topic = topics.block(fleet, digest, index)
     seen: list[bytes] = []
@@ -30,12 +31,12 @@ def replace_block(host: str, port: int, fleet: str, digest: str, index: int) -> 
     try:
         client.subscribe(topic, qos=1)
         if not arrived.acquire(timeout=TIMEOUT_S):
-            raise TimeoutError(f"block {index} of {digest[:12]} does not lie on the broker")
+            raise NotAsTold(f"block {index} of {digest[:12]} does not lie on the broker")
         damaged = bytes(byte ^ 0xFF for byte in seen[0])
         client.publish(topic, damaged, qos=1, retain=True)
         while seen[-1] != damaged:
             if not arrived.acquire(timeout=TIMEOUT_S):
-                raise TimeoutError("the damaged block did not come back from the broker")
+                raise NotAsTold("the damaged block did not come back from the broker")
     finally:
         client.disconnect()
         client.loop_stop()

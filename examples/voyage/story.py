@@ -7,7 +7,6 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import psutil
 
@@ -48,7 +47,7 @@ class Voyage:
     def register(self, number: int) -> str:
         """Wait for the package and make it a version; what the converter says of it."""
         package = self.shipyard.package(number)
-        added = self.harbour.order(f"models add {package.directory.relative_to(Path.cwd())}")
+        added = self.harbour.order(f"models add {os.path.relpath(package.directory)}")
         require(added["name"] == f"digits:{number}", f"registered as {added['name']}, not digits:{number}")
         return f"{added['name']} ({package.told})"
 
