@@ -79,7 +79,7 @@ def build(config: Config, store: Store, inbox: Inbox) -> tuple[Broker, Superviso
     broker = Broker(config.broker, config.device, will, first_session, inbox.put)
     outbox = Outbox(
         fleet=config.fleet, device=config.device, boot_id=boot_id, link=broker, spool=store.events, clock=clock,
-        on_trouble=lambda reason: log.warning("an event is lost", reason=reason),
+        on_trouble=lambda reason: log.warning("trouble with what goes up", reason=reason),
     )  # fmt: skip
     services = Services(
         config=config,

@@ -36,7 +36,13 @@ class Cargo:
         manifest = attempt.wish.assignment.manifest
         if manifest.hashes is not None:
             self._happen(SlotEvent("unfit", "the manifest is larger than one block"))
-        elif self._services.store.blobs.has(manifest.digest):
+            return
+        try:
+            is_here = self._services.store.blobs.has(manifest.digest)
+        except StoreError as error:
+            self._happen(SlotEvent("unfetchable", str(error)))
+            return
+        if is_here:
             self._judge(attempt)
         else:
             self._start(manifest, lambda: self._keep_manifest(attempt))
@@ -164,7 +170,7 @@ class Cargo:
         finally:
             part.close()
         if not whole:
-            part.path.unlink(missing_ok=True)
+            store.parts.discard(ref.digest)
             raise StoreError(f"blob {ref.digest[:12]} does not have its digest although every block arrived")
         store.blobs.adopt(part.path, ref.digest)
 

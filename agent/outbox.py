@@ -2,6 +2,7 @@
 
 Rules upheld here:
 - An event is on disk before anything is done about sending it, and leaves when the broker has it.
+- An event that the disk does not take, give or let go is told of, and stops nothing else.
 - At every connection: subscribe, then status, birth and reported, then the events in order.
 - Nothing here waits for the network.
 """
@@ -87,18 +88,22 @@ class Outbox:
         event = Event(boot_id=self._boot_id, seq=self._next_seq, at_s=self._clock.wall_s(), slot=slot, **fields)
         self._next_seq += 1
         try:
-            self._spool.add(encode(event))
+            if dropped := self._spool.add(encode(event)):
+                self._on_trouble(f"{dropped} of the oldest events dropped, so many wait")
         except StoreError as error:
             self._on_trouble(str(error))
-            return
         self._send_events()
 
     def taken(self, taken: Taken) -> None:
         """The broker has an event: forget it."""
         number = self._in_flight.pop(taken.token, None)
-        if number is not None:
+        if number is None:
+            return
+        try:
             self._spool.remove(number)
-            self._send_events()
+        except StoreError as error:
+            self._on_trouble(str(error))
+        self._send_events()
 
     def telemetry(self, telemetry: Telemetry, expiry_s: int) -> None:
         if self.online:
@@ -117,15 +122,25 @@ class Outbox:
             self._on_trouble(str(error))
 
     def _send_events(self) -> None:
-        room = IN_FLIGHT - len(self._in_flight)
-        if not self.online or room <= 0:
+        if not self.online:
             return
-        for number, message in self._spool.oldest(room, self._last_sent):
-            token = self._link.publish(self._topic("event"), message, qos=1)
-            if token is None:
+        for number in self._spool.numbers(after=self._last_sent):
+            if len(self._in_flight) >= IN_FLIGHT or not self._send_event(number):
                 return
-            self._in_flight[token] = number
             self._last_sent = number
+
+    def _send_event(self, number: int) -> bool:
+        """Whether to go on with the next one; one that cannot be read is tried again at the next connection."""
+        try:
+            message = self._spool.read(number)
+        except StoreError as error:
+            self._on_trouble(str(error))
+            return True
+        token = self._link.publish(self._topic("event"), message, qos=1)
+        if token is None:
+            return False
+        self._in_flight[token] = number
+        return True
 
     def _retain(self, kind: topics.Up, message: Status | Birth | Reported) -> None:
         self._link.publish(self._topic(kind), encode(message), qos=1, retain=True)

@@ -25,11 +25,19 @@ class SystemMetrics:
             cpu_share=min(max(psutil.cpu_percent() / 100, 0.0), 1.0),
             load_1min=psutil.getloadavg()[0],
             ram_available_bytes=psutil.virtual_memory().available,
-            disk_free_bytes=shutil.disk_usage(self._state_dir).free,
+            disk_free_bytes=disk_free_bytes(self._state_dir),
             supervisor_rss_bytes=self._self.memory_info().rss,
             worker_rss_bytes=0 if worker_pid is None else rss_bytes(worker_pid),
             temperature_c=temperature_c(),
         )
+
+
+def disk_free_bytes(directory: Path) -> int:
+    """Free space on the disk of `directory`; of one that does not answer 0."""
+    try:
+        return shutil.disk_usage(directory).free
+    except OSError:
+        return 0
 
 
 def rss_bytes(pid: int) -> int:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from wherry.agent.adapters.store.durable import disk_errors, sync_directory, write_new
+from wherry.agent.adapters.store.durable import disk_errors, remove_others, sync_directory, write_new
 from wherry.agent.errors import DamagedBlob
 from wherry.protocol.blob import sha256
 
@@ -20,7 +20,9 @@ class Blobs:
         return self._directory / digest
 
     def has(self, digest: str) -> bool:
-        return self.path(digest).exists()
+        """Raises StoreError where the disk does not say."""
+        with disk_errors("looking for a blob"):
+            return self.path(digest).exists()
 
     def put(self, data: bytes) -> str:
         """Keep a blob that is in memory; its digest. Raises StoreError."""
@@ -61,14 +63,11 @@ class Blobs:
         return self.path(digest)
 
     def discard(self, digest: str) -> None:
+        """Raises StoreError."""
         with disk_errors("removing a blob"):
             self.path(digest).unlink(missing_ok=True)
 
     def sweep(self, keep: Iterable[str]) -> int:
-        """Remove every other blob and what was cut short; how many files went."""
-        kept = set(keep)
-        gone = [path for path in self._directory.iterdir() if path.name not in kept]
+        """Remove every other blob and what was cut short; how many files went. Raises StoreError."""
         with disk_errors("collecting garbage"):
-            for path in gone:
-                path.unlink(missing_ok=True)
-        return len(gone)
+            return remove_others(self._directory, keep)

@@ -1,7 +1,7 @@
 """Writes that are on the disk when the call returns."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,6 +45,15 @@ def overwrite(path: Path, data: bytes) -> None:
         os.close(handle)
     if created:
         sync_directory(path.parent)
+
+
+def remove_others(directory: Path, keep: Iterable[str]) -> int:
+    """Remove every file in `directory` that `keep` does not name; how many went. Not durable at once."""
+    kept = set(keep)
+    gone = [path for path in directory.iterdir() if path.name not in kept]
+    for path in gone:
+        path.unlink(missing_ok=True)
+    return len(gone)
 
 
 @contextmanager

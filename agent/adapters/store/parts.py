@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from wherry.agent.adapters.store.durable import disk_errors
+from wherry.agent.adapters.store.durable import disk_errors, remove_others
 from wherry.protocol.blob import BlobRef
 from wherry.protocol.limits import BLOCK_BYTES
 
@@ -23,8 +23,12 @@ class Part:
         self.ref = ref
         with disk_errors("opening a download"):
             self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-            self._is_new = os.fstat(self._handle).st_size == 0
-            os.ftruncate(self._handle, ref.size_bytes)
+            try:
+                self._is_new = os.fstat(self._handle).st_size == 0
+                os.ftruncate(self._handle, ref.size_bytes)
+            except OSError:
+                os.close(self._handle)
+                raise
 
     def verified(self, hashes: Sequence[str]) -> int:
         """The bitmap of the blocks whose bytes have the hash that they should have."""
@@ -74,10 +78,11 @@ class Parts:
             return 0
 
     def sweep(self, keep: Iterable[str] = ()) -> int:
-        """Remove every other part; how many went."""
-        kept = set(keep)
-        gone = [path for path in self._directory.iterdir() if path.name not in kept]
+        """Remove every other part; how many went. Raises StoreError."""
         with disk_errors("sweeping downloads"):
-            for path in gone:
-                path.unlink(missing_ok=True)
-        return len(gone)
+            return remove_others(self._directory, keep)
+
+    def discard(self, digest: str) -> None:
+        """Raises StoreError."""
+        with disk_errors("removing a download"):
+            (self._directory / digest).unlink(missing_ok=True)

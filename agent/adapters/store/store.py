@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from wherry.agent.adapters.store.blobs import Blobs
+from wherry.agent.adapters.store.durable import disk_errors
 from wherry.agent.adapters.store.parts import Parts
 from wherry.agent.adapters.store.record import RecordFile
 from wherry.agent.adapters.store.spool import Spool
@@ -29,6 +30,9 @@ class Store:
             raise StateDirUnusable(directory, error.strerror or str(error)) from error
         try:
             self._open(directory)
+        except StoreError as error:
+            os.close(self._lock)
+            raise StateDirUnusable(directory, str(error)) from error
         except BaseException:
             os.close(self._lock)
             raise
@@ -63,7 +67,9 @@ class Store:
             raise StoreError(f"manifest {digest[:12]}: {error}") from error
 
     def free_bytes(self) -> int:
-        found = os.statvfs(self.directory)
+        """Raises StoreError."""
+        with disk_errors("looking for free space"):
+            found = os.statvfs(self.directory)
         return found.f_bavail * found.f_frsize
 
     def collect_garbage(self) -> int:

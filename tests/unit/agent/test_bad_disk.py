@@ -122,3 +122,59 @@ def test_a_start_waits_for_the_disk(rig: Rig) -> None:
     rig.mend_record()
     rig.wait(12)
     assert rig.slot.incumbent == V2.assignment.ref
+
+
+# Events, blobs and parts
+
+
+def _spoil(path: Path) -> None:
+    """Neither a read nor a removal of a file works where a directory has its name."""
+    path.unlink()
+    path.mkdir()
+
+
+def test_an_event_that_cannot_be_read_holds_up_no_other(tmp_path: Path) -> None:
+    rig = Rig(tmp_path / "state").boot(online=False)
+    rig.troubles = []
+    rig.cut().boot(online=False)
+    _spoil(rig.store.directory / "events" / f"{0:012d}")
+    rig.link.connect()
+    rig.settle()
+    assert [event.boot_id for event in rig.events("started")] == ["boot-2"]
+    assert rig.troubles == ["reading an event: Is a directory"]
+    rig.deploy(1, V1)
+    assert rig.slot.state == "running"
+
+
+def test_an_event_that_cannot_be_removed_is_told_and_the_next_ones_go_out(rig: Rig) -> None:
+    rig.deploy(1, V1)
+    rig.link.disconnect()
+    for _ in range(10):
+        rig.settle()
+        rig.yard.serving[0].die(-9, "killed by signal 9 (SIGKILL)")
+        rig.wait(40)
+    waiting = len(rig.store.events)
+    assert waiting == 20
+    rig.troubles = []
+    rig.link.connect()
+    rig.supervisor.turn(0)
+    sent = len(rig.events("worker-crashed") + rig.events("worker-recovered"))
+    assert sent < waiting
+    for path in sorted((rig.store.directory / "events").iterdir())[:sent]:
+        _spoil(path)
+    rig.settle()
+    assert rig.troubles == ["removing an event: Is a directory"] * sent
+    assert len(rig.events("worker-crashed") + rig.events("worker-recovered")) == waiting
+
+
+def test_garbage_that_cannot_be_looked_for_stays(rig: Rig) -> None:
+    rig.deploy(1, V1)
+    parts = rig.store.directory / "parts"
+    parts.rmdir()
+    rig.deploy(2, V2)
+    assert rig.slot.outcome is not None
+    assert (rig.slot.outcome.result, rig.slot.state) == ("rejected", "running")
+    parts.mkdir()
+    rig.want(3, V2)
+    rig.wait(6)
+    assert rig.slot.incumbent == V2.assignment.ref
