@@ -4,10 +4,13 @@ Rules upheld here:
 - A runtime counts only where a worker has built an interpreter with it and run a model: tflite-runtime
   beside numpy 2, for one, imports without complaint and then cannot build one.
 - Nothing is tried in this process: a runtime that crashes takes its worker down, and that is its reason.
+- Nothing is written to a disk, which may be full: a board with a full disk has to serve what it has.
 """
 
+import os
 import queue
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -46,11 +49,20 @@ def probe_runtimes(wanted: Literal["auto"] | Family) -> tuple[Runtime, ...]:
 def probe_families(wanted: Literal["auto"] | Family) -> tuple[Probe, ...]:
     """Try one family, or all of them in the order of preference, at once. Takes a fraction of a second."""
     families = PREFERENCE if wanted == "auto" else (wanted,)
-    with tempfile.TemporaryDirectory(prefix="wherry-probe-") as directory:
-        path = Path(directory) / "probe.tflite"
-        path.write_bytes(probe_model.FILE)
+    with _model_in_memory() as path:
         started = [(family, *_start(family, path)) for family in families]
         return tuple(_finish(family, worker, events) for family, worker, events in started)
+
+
+@contextmanager
+def _model_in_memory() -> Iterator[Path]:
+    """The path of a file that exists in memory alone, under which workers of this user find it."""
+    handle = os.memfd_create("probe.tflite")
+    try:
+        os.write(handle, probe_model.FILE)
+        yield Path(f"/proc/{os.getpid()}/fd/{handle}")
+    finally:
+        os.close(handle)
 
 
 def _start(family: Family, path: Path) -> tuple[WorkerProcess, queue.SimpleQueue[_Event]]:

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import pytest
 
 from tests.support.live_worker import DEADLINE_S, FAMILIES, LiveWorker, TinyCase
 from wherry.agent.adapters import worker_process
+from wherry.agent.adapters.probe import probe_runtimes
 from wherry.agent.adapters.worker_process import WorkerEnded, WorkerProcess, WorkerSaid
 from wherry.agent.worker.messages import Feed, Loaded, Refused, Serve, Stop, Stopped, Window
 from wherry.protocol.runtime import Family
@@ -68,6 +70,14 @@ def test_a_damaged_model_is_refused_or_kills_only_its_worker(tiny: TinyCase, fam
             assert worker.ended().exit_code == 1
         else:
             assert event.exit_code < 0
+
+
+def test_runtimes_are_found_where_no_temporary_file_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A board with a full disk, started again, has no directory to make one in."""
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    with pytest.raises(FileNotFoundError):
+        tempfile.mkdtemp()
+    assert [runtime.family for runtime in probe_runtimes("auto")] == [*FAMILIES]
 
 
 @both
