@@ -4,22 +4,14 @@ The database holds every intent; the broker's retained copy may be lost at any t
 publishes asks `pending_publications` after every change and on a timer, and tells `mark_published`.
 """
 
-import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from wherry.controller.core.compatibility import Misfit, choose
-from wherry.controller.errors import Conflict
-from wherry.controller.operations import audit, registry
-from wherry.controller.operations.documents import assignment_of, document, want
-from wherry.controller.operations.fleet import find_device
-from wherry.controller.operations.overlap import refuse_overlap
+from wherry.controller.operations.documents import document
 from wherry.controller.store.database import Database
 from wherry.controller.store.tables import DesiredRow, DeviceRow
-from wherry.protocol.down.desired import Assignment, Desired
-from wherry.protocol.manifest import decode_manifest
+from wherry.protocol.down.desired import Desired
 from wherry.protocol.types import Struct
-from wherry.protocol.up import Birth
 
 REPUBLISH_AFTER_S = 30.0
 
@@ -30,30 +22,6 @@ class Publication(Struct, frozen=True, kw_only=True):
     device: str
     desired: Desired
     published_s: float | None
-
-
-def assign(db: Database, device: str, slot: str, version: str, *, now_s: float, actor: str) -> Assignment:
-    """Want `version` (`digits:3`) in the slot of one device, in the variant that fits it.
-
-    Bumps the generation in the same transaction. Idempotent: what is wanted already is left alone.
-    Raises NotFound; Conflict where a live rollout has the device and slot, or no variant fits.
-    """
-    with db.write() as session:
-        row = find_device(session, device)
-        found = registry.find_version(session, version)
-        refuse_overlap(session, slot, [device])
-        variants = decode_manifest(found.manifest).variants
-        if row.birth is None:
-            raise Conflict(f"device {device!r} has not said what it can run", "wait until it has connected")
-        fit = choose(variants, msgspec.json.decode(row.birth, type=Birth), slot)
-        if isinstance(fit, Misfit):
-            raise Conflict(f"device {device!r} cannot run {found.model}:{found.number}: {fit.reason}")
-        wanted = registry.assignment(session, found, fit.variant, slot)
-        if assignment_of(session.get(DesiredRow, device), slot) != wanted:
-            want(session, device, slot, wanted, now_s=now_s)
-            named = f"{found.model}:{found.number}"
-            audit.record(session, "assigned", device, now_s=now_s, actor=actor, slot=slot, version=named)
-        return wanted
 
 
 def pending_publications(

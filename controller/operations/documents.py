@@ -1,11 +1,14 @@
-"""The desired documents' rows: read and changed inside somebody else's transaction."""
+"""The desired documents' rows: read and changed inside somebody else's transaction.
+
+Rule upheld here: a document is newer than whatever its device has accepted, or it would never be obeyed.
+"""
 
 import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from wherry.controller.core.members import Order
-from wherry.controller.store.tables import DesiredRow, MetaRow
+from wherry.controller.store.tables import DesiredRow, DeviceRow, MetaRow, RolloutDeviceRow
 from wherry.protocol.down.desired import Assignment, Desired
 
 _slots: msgspec.json.Decoder[tuple[Assignment, ...]] = msgspec.json.Decoder(tuple[Assignment, ...])
@@ -26,17 +29,45 @@ def document(row: DesiredRow, artifacts_url: str | None) -> Desired:
 
 
 def want(session: Session, device: str, slot: str, wanted: Assignment | None, *, now_s: float) -> Order:
-    """Change one slot of the device's document, None to leave the slot out; always a new generation."""
-    epoch = current_epoch(session)
+    """Change one slot of the device's document, None to leave the slot out; always a new generation.
+
+    It is newer than whatever the device has accepted, also from another controller or an earlier database.
+    """
     row = session.get(DesiredRow, device)
     if row is None:
-        row = DesiredRow(device=device, generation=0, slots=b"[]", published_epoch=0, published_generation=0)
+        row = DesiredRow(
+            device=device, epoch=0, generation=0, slots=b"[]", changed_s=now_s,
+            published_epoch=0, published_generation=0,
+        )  # fmt: skip
         session.add(row)
     kept = [entry for entry in assignments(row) if entry.slot != slot]
     slots = sorted([*kept, wanted] if wanted is not None else kept, key=lambda entry: entry.slot)
-    row.epoch = epoch
-    row.generation += 1
     row.slots = msgspec.json.encode(slots)
+    return _renew(session, row, session.get_one(DeviceRow, device), now_s)
+
+
+def overtake(session: Session, device: DeviceRow, before: Order, *, now_s: float) -> None:
+    """Order the same again under a newer generation where the device has accepted a newer one than was ordered.
+
+    `before` is what it had accepted until then. What rollouts have ordered and it had not accepted by
+    then is in the renewed document, so it is looked for in the answers to that one.
+    """
+    row = session.get(DesiredRow, device.id)
+    if row is None or (device.reported_epoch, device.reported_generation) <= (row.epoch, row.generation):
+        return
+    epoch, generation = _renew(session, row, device, now_s)
+    for entry in session.scalars(select(RolloutDeviceRow).where(RolloutDeviceRow.device == device.id)):
+        if entry.sent_s is not None and (entry.sent_epoch, entry.sent_generation) > before:
+            entry.sent_epoch, entry.sent_generation = epoch, generation
+        if entry.restored_s is not None and (entry.restored_epoch, entry.restored_generation) > before:
+            entry.restored_epoch, entry.restored_generation = epoch, generation
+    session.flush()
+
+
+def _renew(session: Session, row: DesiredRow, device: DeviceRow, now_s: float) -> Order:
+    accepted = (device.reported_epoch, device.reported_generation)
+    epoch, generation = max((row.epoch, row.generation), accepted)
+    row.epoch, row.generation = max(epoch, current_epoch(session)), generation + 1
     row.changed_s = now_s
     session.flush()
     return (row.epoch, row.generation)

@@ -5,7 +5,7 @@ rows: these are facts, not decisions. `last_seen_s` moves only by what a device 
 just now: retained copies that a broker repeats, and wills, do not move it.
 
 Every function raises Malformed for counters beyond `MAX_COUNT`: a hostile device must not be able to
-overflow a column or a sum.
+overflow a column or a sum. Only a generation that was ordered here may be larger, by as many orders.
 """
 
 from typing import Any
@@ -15,8 +15,9 @@ from sqlalchemy import Insert
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
+from wherry.controller.operations.documents import overtake
 from wherry.controller.store.database import Database
-from wherry.controller.store.tables import Base, DeviceRow, EventRow, LogRow, TelemetryRow
+from wherry.controller.store.tables import Base, DesiredRow, DeviceRow, EventRow, LogRow, TelemetryRow
 from wherry.protocol.errors import Malformed
 from wherry.protocol.up import Birth, Event, Log, Reported, Status, Telemetry
 
@@ -46,14 +47,21 @@ def apply_birth(db: Database, device: str, birth: Birth, *, now_s: float) -> Non
 
 
 def apply_reported(db: Database, device: str, reported: Reported, *, now_s: float) -> None:
-    """Keep the newest report. The topic is retained and of one writer, so the last to arrive is the newest."""
-    _bound(reported.epoch, reported.generation)
+    """Keep the newest report. The topic is retained and of one writer, so the last to arrive is the newest.
+
+    A device that has accepted more than was ever ordered here is ordered what is wanted of it once more.
+    """
+    _bound(reported.epoch)
     body = msgspec.json.encode(reported)
     with db.write() as session:
+        ordered = session.get(DesiredRow, device)
+        _bound(reported.generation, most=max(MAX_COUNT, ordered.generation if ordered is not None else 0))
         row = _device(session, device, now_s)
+        before = (row.reported_epoch, row.reported_generation)
         if row.reported != body:
             row.reported, row.last_seen_s = body, now_s
             row.reported_epoch, row.reported_generation = reported.epoch, reported.generation
+        overtake(session, row, before, now_s=now_s)
 
 
 def apply_event(db: Database, device: str, event: Event, *, now_s: float) -> bool:
@@ -114,10 +122,10 @@ def apply_log(db: Database, device: str, log: Log, *, now_s: float) -> bool:
     return _once(db, LogRow, values, device, now_s)
 
 
-def _bound(*counts: int) -> None:
+def _bound(*counts: int, most: int = MAX_COUNT) -> None:
     for count in counts:
-        if count > MAX_COUNT:
-            raise Malformed(f"a counter of {count}, more than {MAX_COUNT}")
+        if count > most:
+            raise Malformed(f"a counter of {count}, more than {most}")
 
 
 def _once(db: Database, table: type[Base], values: list[dict[str, Any]], device: str, now_s: float) -> bool:

@@ -89,6 +89,13 @@ class Depot:
         """The device takes its document, and keeps what it runs."""
         self._report(device, self.runs(device), result, reason)
 
+    def report(self, device: str, epoch: int, generation: int) -> None:
+        """The device says that it has accepted a document of this order, whoever gave it, and is at rest."""
+        serving = self.runs(device)
+        slot = SlotReport(slot="main", phase="running" if serving is not None else "empty", serving=serving)
+        reported = Reported(epoch=epoch, generation=generation, slots=(slot,))
+        ingest.apply_reported(self.db, device, reported, now_s=self.now_s)
+
     def telemetry(
         self, device: str, ref: VersionRef, *, latencies_ms: Iterable[float] = (1.0,), errors: int = 0, correct: int = 0
     ) -> bool:

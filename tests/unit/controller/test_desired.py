@@ -1,12 +1,14 @@
-"""Desired documents: assigned, published, published again until the device has accepted them."""
+"""Desired documents: published, published again until the device has accepted them, and never outrun."""
 
 import pytest
 
-from tests.support.controller_values import LITERT_ONLY, TFLITE, make_plan, make_variant
+from tests.support.controller_values import make_plan
 from tests.support.depot import Depot
-from wherry.controller.errors import Conflict, NotFound
-from wherry.controller.operations import audit, desired, devices, rollouts
+from wherry.controller.core.plan import FULL_FLEET
+from wherry.controller.operations import desired, devices, ingest, rollouts
 from wherry.protocol.codec import encode
+from wherry.protocol.errors import Malformed
+from wherry.protocol.up import Reported
 
 
 def pending(depot: Depot, **more: float) -> list[tuple[str, int]]:
@@ -14,68 +16,132 @@ def pending(depot: Depot, **more: float) -> list[tuple[str, int]]:
     return [(entry.device, entry.desired.generation) for entry in found]
 
 
-def assign(depot: Depot, device: str, version: str) -> None:
-    desired.assign(depot.db, device, "main", version, now_s=depot.now_s, actor="ann")
-
-
-def test_assigning_is_one_generation_and_one_audit_row(depot: Depot) -> None:
-    depot.version("a")
-    depot.device("pi-1")
-    assign(depot, "pi-1", "digits:1")
-    assign(depot, "pi-1", "digits")
-    assert depot.desired("pi-1").generation == 1
-    assert [row.action for row in audit.list_audit(depot.db)] == ["assigned", "version-created"]
-
-
-def test_the_reconcile_loop_repeats_until_the_device_has_accepted(depot: Depot) -> None:
-    depot.version("a")
-    depot.device("pi-1")
-    assign(depot, "pi-1", "digits:1")
-    assert pending(depot) == [("pi-1", 1)]
-    desired.mark_published(depot.db, "pi-1", epoch=1, generation=1, now_s=depot.now_s)
-    assert pending(depot) == []
-    assert pending(depot, republish_after_s=0) == [("pi-1", 1)]
-    depot.now_s += 31
-    assert pending(depot) == [("pi-1", 1)]
-    depot.commit("pi-1")
-    assert pending(depot) == []
-    assert devices.list_devices(depot.db)[0].in_step
-
-
-def test_a_new_generation_is_due_at_once(depot: Depot) -> None:
+@pytest.fixture
+def board(depot: Depot) -> Depot:
+    """One board and two versions."""
     depot.version("a")
     depot.version("b")
     depot.device("pi-1")
-    assign(depot, "pi-1", "digits:1")
-    desired.mark_published(depot.db, "pi-1", epoch=1, generation=1, now_s=depot.now_s)
-    assign(depot, "pi-1", "digits:2")
-    assert pending(depot) == [("pi-1", 2)]
-    desired.mark_published(depot.db, "pi-1", epoch=1, generation=2, now_s=depot.now_s)
-    desired.mark_published(depot.db, "pi-1", epoch=1, generation=1, now_s=depot.now_s)
-    assert pending(depot) == []
+    return depot
 
 
-def test_the_document_is_a_message_with_the_url_of_the_moment(depot: Depot) -> None:
-    depot.version("a")
-    depot.device("pi-1")
-    assign(depot, "pi-1", "digits:1")
-    (publication,) = desired.all_publications(depot.db, artifacts_url="http://127.0.0.1:1/api/v1/artifacts")
+def start(depot: Depot, version: int = 1, **more: object) -> None:
+    plan = make_plan(version, waves=FULL_FLEET, **more)
+    rollouts.start(depot.db, plan, now_s=depot.now_s, actor="ann")
+
+
+def finish(depot: Depot) -> None:
+    """The board does as it is told, and the rollout ends."""
+    depot.commit("pi-1")
+    rollouts.tick(depot.db, now_s=depot.now_s)
+
+
+def standing(depot: Depot, rollout: int = 1) -> str:
+    rollouts.tick(depot.db, now_s=depot.now_s)
+    return rollouts.get_rollout(depot.db, rollout).devices[0].standing
+
+
+def state(depot: Depot, rollout: int = 1) -> str:
+    rollouts.tick(depot.db, now_s=depot.now_s)
+    return rollouts.get_rollout(depot.db, rollout).state
+
+
+def test_the_reconcile_loop_repeats_until_the_device_has_accepted(board: Depot) -> None:
+    start(board)
+    assert pending(board) == [("pi-1", 1)]
+    desired.mark_published(board.db, "pi-1", epoch=1, generation=1, now_s=board.now_s)
+    assert pending(board) == []
+    assert pending(board, republish_after_s=0) == [("pi-1", 1)]
+    board.now_s += 31
+    assert pending(board) == [("pi-1", 1)]
+    board.commit("pi-1")
+    assert pending(board) == []
+    assert devices.list_devices(board.db)[0].in_step
+
+
+def test_a_new_generation_is_due_at_once(board: Depot) -> None:
+    start(board)
+    desired.mark_published(board.db, "pi-1", epoch=1, generation=1, now_s=board.now_s)
+    finish(board)
+    start(board, 2)
+    assert pending(board) == [("pi-1", 2)]
+    desired.mark_published(board.db, "pi-1", epoch=1, generation=2, now_s=board.now_s)
+    desired.mark_published(board.db, "pi-1", epoch=1, generation=1, now_s=board.now_s)
+    assert pending(board) == []
+
+
+def test_the_document_is_a_message_with_the_url_of_the_moment(board: Depot) -> None:
+    start(board)
+    (publication,) = desired.all_publications(board.db, artifacts_url="http://127.0.0.1:1/api/v1/artifacts")
     assert b'"artifacts_url":"http://127.0.0.1:1/api/v1/artifacts"' in encode(publication.desired)
 
 
-def test_what_does_not_fit_is_refused_with_the_reason(depot: Depot) -> None:
-    depot.version("a", make_variant("a", floors=LITERT_ONLY))
-    depot.device("pi-1", TFLITE)
-    with pytest.raises(Conflict, match=r"needs litert >= 1\.0\.0"):
-        assign(depot, "pi-1", "digits:1")
-    with pytest.raises(NotFound, match="no device"):
-        assign(depot, "pi-9", "digits:1")
-    assert depot.desired("pi-1").generation == 0
+@pytest.mark.parametrize("accepted", [(1, 50), (3, 2), (2**40, 2**40)])
+def test_a_board_that_has_obeyed_another_controller_is_ordered_something_newer(
+    board: Depot, accepted: tuple[int, int]
+) -> None:
+    board.report("pi-1", *accepted)
+    start(board)
+    ordered = board.desired("pi-1")
+    assert (ordered.epoch, ordered.generation) > accepted
+    assert pending(board) == [("pi-1", accepted[1] + 1)]
+    assert standing(board) == "sent"
+    finish(board)
+    assert state(board) == "completed"
 
 
-def test_a_live_rollout_has_the_only_say(depot: Depot) -> None:
-    depot.version("a")
-    depot.device("pi-1")
-    rollouts.start(depot.db, make_plan(1), now_s=depot.now_s, actor="ann")
-    with pytest.raises(Conflict, match="rollout 1 of digits:1 is running on pi-1"):
-        assign(depot, "pi-1", "digits:1")
+@pytest.mark.parametrize("accepted", [(1, 50), (3, 1), (2**40, 2**40)])
+def test_a_rollout_goes_on_although_its_board_is_found_ahead_of_the_order(
+    board: Depot, accepted: tuple[int, int]
+) -> None:
+    start(board)
+    desired.mark_published(board.db, "pi-1", epoch=1, generation=1, now_s=board.now_s)
+    board.report("pi-1", *accepted)
+    assert standing(board) == "sent", "what it has accepted is not what was sent"
+    assert pending(board) == [("pi-1", accepted[1] + 1)]
+    board.report("pi-1", *accepted)
+    assert pending(board) == [("pi-1", accepted[1] + 1)], "saying it again changes nothing"
+    board.commit("pi-1")
+    assert (standing(board), state(board), pending(board)) == ("committed", "completed", [])
+
+
+def test_a_commit_counts_although_somebody_forges_a_later_order(board: Depot) -> None:
+    start(board, soak_s=50.0, device_deadline_s=100.0)
+    board.commit("pi-1")
+    assert standing(board) == "committed"
+    (honest,) = devices.list_devices(board.db)[0].slots
+    board.now_s += 200
+    forged = Reported(epoch=1, generation=2**40, slots=(honest,))
+    ingest.apply_reported(board.db, "pi-1", forged, now_s=board.now_s)
+    assert state(board) == "completed"
+    assert pending(board) == [("pi-1", 2**40 + 1)]
+
+
+def test_nothing_counts_as_taken_back_before_the_board_has_accepted_it(board: Depot) -> None:
+    start(board)
+    finish(board)
+    start(board, 2)
+    rollouts.abort(board.db, 2, restore="revert", now_s=board.now_s, actor="ann")
+    board.report("pi-1", 1, 50)
+    assert state(board, 2) == "reverting"
+    assert pending(board) == [("pi-1", 51)]
+    board.commit("pi-1")
+    assert state(board, 2) == "aborted"
+
+
+def test_a_board_that_is_ahead_at_rest_is_ordered_the_same_again(board: Depot) -> None:
+    start(board)
+    finish(board)
+    board.report("pi-1", 1, 7)
+    assert pending(board) == [("pi-1", 8)]
+    assert str(board.wanted("pi-1").ref) == "digits:1"  # type: ignore[union-attr]
+    finish(board)
+    assert pending(board) == []
+
+
+def test_an_order_beyond_what_was_given_is_refused(board: Depot) -> None:
+    board.report("pi-1", 1, 2**40)
+    start(board)
+    board.report("pi-1", 1, 2**40 + 1)
+    with pytest.raises(Malformed, match="a counter of"):
+        board.report("pi-1", 1, 2**40 + 2)
