@@ -1,4 +1,8 @@
-"""Keeps the incumbent's worker up: started, restarted after a wait, and given up when it fails too often."""
+"""Keeps the incumbent's worker up: started, restarted after a wait, and given up when it fails too often.
+
+Rules upheld here:
+- Only what the worker did counts as a failure. Where the board cannot start it, that is tried for ever.
+"""
 
 from collections.abc import Callable
 
@@ -35,7 +39,8 @@ class Incumbent:
         self._seat: Seat | None = None
         self._restart: Timer | None = None
         self._stable: Timer | None = None
-        self.failures = 0
+        self.failures = self._prevented = 0
+        self._obstacle = ""
 
     @property
     def pid(self) -> int | None:
@@ -61,14 +66,15 @@ class Incumbent:
         except StoreError as error:
             self._happen(SlotEvent("incumbent-damaged", str(error)))
         except NotRunnable as error:
-            self._failed(str(error))
+            self._not_started(str(error))
         else:
             self._hire(launch)
 
     def restart_later(self) -> None:
         limits = self._services.config.worker
+        failures = max(self.failures, self._prevented)
         wait_s = delay_s(
-            self.failures, self._services.chance(), base_s=limits.restart_base_s, limit_s=limits.restart_limit_s
+            failures, self._services.chance(), base_s=limits.restart_base_s, limit_s=limits.restart_limit_s
         )
         self._cancel()
         self._restart = self._services.timers.after(wait_s, self.start)
@@ -85,7 +91,8 @@ class Incumbent:
         self.stop()
         seat.hand_to(self._hooks())
         self._seat = seat
-        self.failures = 0
+        self.failures = self._prevented = 0
+        self._obstacle = ""
 
     def _hooks(self) -> Hooks:
         return Hooks(
@@ -94,6 +101,7 @@ class Incumbent:
             serving=self._serving,
             window=self._window,
             ended=self._failed,
+            not_started=self._not_started,
         )
 
     def _hire(self, launch: Launch) -> None:
@@ -101,8 +109,9 @@ class Incumbent:
         self._seat.load(launch.load)
 
     def _serving(self) -> None:
-        if self.failures:
+        if self.failures or self._obstacle:
             self._note(Notice(kind="worker-recovered", ref=self._slot().incumbent))
+        self._prevented, self._obstacle = 0, ""
         self._stable = self._services.timers.after(self._services.config.worker.stable_s, self._recovered)
         self._happen(SlotEvent("serving-up"))
 
@@ -119,6 +128,16 @@ class Incumbent:
             self._happen(exhausted(self._slot(), f"the worker failed {failures} times in a row; last: {reason}"))
         else:
             self._happen(SlotEvent("serving-down", reason))
+
+    def _not_started(self, reason: str) -> None:
+        """Told once for each reason; the wait for the next try grows up to its limit."""
+        self._cancel()
+        self._seat = None
+        self._prevented += 1
+        if reason != self._obstacle:
+            self._obstacle = reason
+            self._note(Notice(kind="error", ref=self._slot().incumbent, reason=f"does not serve: {reason}"))
+        self._happen(SlotEvent("serving-prevented", reason))
 
     def _cancel(self) -> None:
         for timer in (self._restart, self._stable):

@@ -89,12 +89,16 @@ class Orders:
             seat.stop()
             self._answer(action, result.reason, done=result.ok)
 
+        def failed(reason: str) -> None:
+            self._answer(action, reason, done=False)
+
         hooks = Hooks(
             loaded=lambda _loaded: seat.test(launch.test),
             tested=tested,
             serving=lambda: None,
             window=lambda _window: None,
-            ended=lambda reason: self._answer(action, reason, done=False),
+            ended=failed,
+            not_started=failed,
         )
         seat = self._crew.hire(name, "check", hooks)
         seat.load(launch.load)

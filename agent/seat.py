@@ -2,7 +2,7 @@
 
 Rules upheld here:
 - Every order has a time limit; a worker that does not answer in time is killed.
-- Whoever sits here hears exactly one end: `ended` is called once, with the reason in words.
+- Whoever sits here hears exactly one end, in words: `ended`, or `not_started` of a worker that never ran.
 - What a worker says after it was told to stop counts no more, except its last window.
 """
 
@@ -33,13 +33,14 @@ Role = Literal["serving", "candidate", "check"]
 
 
 class Hooks(msgspec.Struct, frozen=True, kw_only=True):
-    """Whom to tell. `ended` gets the reason; not called for a worker that was told to stop."""
+    """Whom to tell. The last two get the reason; not called for a worker that was told to stop."""
 
     loaded: Callable[[Loaded], None]
     tested: Callable[[SelfTested], None]
     serving: Callable[[], None]
     window: Callable[[Window], None]
     ended: Callable[[str], None]
+    not_started: Callable[[str], None]
 
 
 class Seat:
@@ -103,7 +104,11 @@ class Seat:
         stage, self.stage = self.stage, "ended"
         self._limit.cancel()
         self._worker.close()
-        if stage != "stopping":
+        if stage == "stopping":
+            return
+        if self._worker.pid == 0:
+            self._hooks.not_started(event.detail)
+        else:
             self._hooks.ended(self._said or f"the worker ended while {stage}: {event.detail}")
 
     def _order(self, stage: Stage, order: AnyOrder, limit_s: float) -> None:

@@ -93,7 +93,7 @@ class Trial:
         except StoreError as error:
             self._happen(SlotEvent("corrupt", str(error)))
         except NotRunnable as error:
-            self._happen(SlotEvent("corrupt", str(error)))
+            self._happen(SlotEvent("unrunnable", str(error)))
         else:
             self._seat = self._crew.hire(self._name, "candidate", self._hooks())
         return self._seat is not None
@@ -110,6 +110,7 @@ class Trial:
             serving=lambda: self._happen(SlotEvent("candidate-serving")),
             window=self._measured,
             ended=self._ended,
+            not_started=self._not_started,
         )
 
     def _loaded(self) -> None:
@@ -124,6 +125,10 @@ class Trial:
     def _ended(self, reason: str) -> None:
         self._forget()
         self._happen(SlotEvent("candidate-failed", reason))
+
+    def _not_started(self, reason: str) -> None:
+        self._forget()
+        self._happen(SlotEvent("unrunnable", reason))
 
     def _measured(self, window: Window) -> None:
         self._window(window)

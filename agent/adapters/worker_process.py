@@ -93,8 +93,14 @@ class WorkerProcess:
         Never raises for what the system refuses: that worker has ended, and says so.
         """
         worker = cls(slot, role, on_event)
-        worker._thread.start()
-        worker._started.wait()
+        try:
+            worker._thread.start()
+        except RuntimeError as error:
+            worker._ours.close()
+            worker._theirs.close()
+            worker._end(127, f"could not be started: {error}")
+        else:
+            worker._started.wait()
         return worker
 
     @property
@@ -127,6 +133,8 @@ class WorkerProcess:
         """Close the channel, wait `grace_s` for the worker to leave, then kill it. It is reaped on return."""
         with contextlib.suppress(OSError):  # it is gone already
             self._ours.shutdown(socket.SHUT_WR)
+        if self._thread.ident is None:
+            return
         self._thread.join(grace_s)
         if self._thread.is_alive():
             self.kill()

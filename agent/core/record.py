@@ -57,7 +57,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One slot. `incumbent_failed` keeps a slot in safe mode until somebody asks for something."""
+    """One slot. `incumbent_failed` keeps a slot in safe mode until somebody asks for something, or the agent starts."""
 
     state: Phase = "empty"
     incumbent: VersionRef | None = None

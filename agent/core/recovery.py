@@ -1,7 +1,8 @@
 """What a slot does when the agent starts again: one row for every state that can be on disk.
 
 A restart and a power cut look the same. The candidate's starts are counted before each one, so a
-version that takes the board down is given up after `TRY_LIMIT` starts.
+version that takes the board down is given up after `TRY_LIMIT` starts. What failed in safe mode is tried
+once more: the start may come of the operator's having mended what it failed of.
 """
 
 from wherry.agent.core import effects
@@ -27,7 +28,7 @@ RECOVERY: Table = {
     ("probation", "power-cut"): Row("probation", (effects.count_try,), ("resume-candidate",)),
     ("probation", "power-cut-exhausted"): Row("rolling-back", (effects.quarantine, effects.revert), ("start-serving",)),
     ("rolling-back", "power-cut"): Row("rolling-back", (), ("start-serving",)),
-    ("safe-mode", "power-cut"): Row("safe-mode"),
+    ("safe-mode", "power-cut"): Row("rolling-back", (effects.trust_again,), ("start-serving",)),
 }
 # fmt: on
 

@@ -5,6 +5,7 @@ Rules upheld here:
 - Until `probation` the incumbent serves; a failure before that never touches it.
 - After `probation` has begun a failure goes back to the incumbent and isolates the candidate.
 - The record is saved before the actions are carried out, so a power cut finds an intent, not a surprise.
+- A version is isolated for what it did, never for what the board could not do.
 - Every way through the table ends: tries are counted, and falling back happens once.
 """
 
@@ -19,12 +20,13 @@ from wherry.protocol.up.reported import Phase
 
 EventKind = Literal[
     "assigned", "renewed", "satisfied", "refused",  # a wish arrived or came up for its turn
-    "fits", "unfit", "fetched", "unfetchable", "verified", "corrupt",
+    "fits", "unfit", "fetched", "unfetchable", "verified", "corrupt", "unrunnable",
     "self-test-passed", "self-test-failed", "candidate-serving", "candidate-failed",
     "healthy", "breach",
     "serving-up", "serving-down", "incumbent-exhausted", "nothing-left", "nothing-to-restore", "incumbent-damaged",
-    "restart-asked", "power-cut", "power-cut-exhausted",
+    "serving-prevented", "restart-asked", "power-cut", "power-cut-exhausted",
 ]  # fmt: skip
+"""`unrunnable` and `serving-prevented`: the board cannot run the version now, which is no fault of the version."""
 
 Action = Literal[
     "fetch-manifest", "fetch-blobs", "drop-download", "verify-blobs",
@@ -108,7 +110,9 @@ TABLE: Table = {
     # its failures
     **_leave(("preflight", "download"), "unfetchable", Row("home", (effects.reject,), DROP)),
     **_leave(("verify", "self-test"), "corrupt", Row("home", (effects.reject,), DROP)),
-    ("probation", "corrupt"): Row("rolling-back", (effects.revert,), BACK),
+    ("self-test", "unrunnable"): Row("home", (effects.reject,), DROP),
+    **_leave(("probation",), "corrupt", Row("rolling-back", (effects.revert,), BACK)),
+    **_leave(("probation",), "unrunnable", Row("rolling-back", (effects.revert,), BACK)),
     ("self-test", "self-test-failed"): Row("home", (effects.quarantine, effects.reject), DROP),
     **_leave(("self-test", "switch"), "candidate-failed", Row("home", (effects.quarantine, effects.reject), DROP)),
     **_leave(("probation",), "candidate-failed", Row("rolling-back", (effects.quarantine, effects.revert), BACK)),
@@ -118,6 +122,8 @@ TABLE: Table = {
     ("rolling-back", "serving-up"): Row("running", (), ("collect-garbage",)),
     **_stay(("running", *BEFORE_SWITCH), "serving-up"),
     **_stay(("running", "rolling-back", *BEFORE_SWITCH), "serving-down", "restart-serving"),
+    **_stay(("running", *BEFORE_SWITCH), "serving-prevented", "restart-serving"),
+    ("rolling-back", "serving-prevented"): Row("running", (), ("restart-serving", "collect-garbage")),
     **_leave(("running", "rolling-back"), "incumbent-exhausted", FALL_BACK),
     **_leave(("running", "rolling-back"), "nothing-left", Row("safe-mode", (effects.give_up,), ("stop-serving",))),
     ("rolling-back", "nothing-to-restore"): Row("home", (), ("collect-garbage",)),

@@ -17,7 +17,9 @@ from wherry.protocol.up.reported import Phase
 
 ASSIGNMENTS = [make_version(number, artifact=bytes([number])).assignment for number in range(1, 5)]
 OF_WISHES = {"assigned", "renewed", "satisfied", "refused"}
-OF_THE_INCUMBENT = {"serving-up", "serving-down", "incumbent-exhausted", "nothing-left", "incumbent-damaged"}
+OF_THE_INCUMBENT = {
+    "serving-up", "serving-down", "serving-prevented", "incumbent-exhausted", "nothing-left", "incumbent-damaged",
+}  # fmt: skip
 FORWARD: dict[Phase, EventKind] = {
     "preflight": "fits", "download": "fetched", "verify": "verified", "self-test": "self-test-passed",
     "switch": "candidate-serving", "probation": "healthy", "rolling-back": "serving-up",
@@ -47,7 +49,7 @@ class SlotMachine(RuleBasedStateMachine):
 
     def _calm(self) -> None:
         """Counters since the operator last did something."""
-        self.attempts = self.fallbacks = self.steps = self.damages = 0
+        self.attempts = self.fallbacks = self.steps = self.damages = self.starts = 0
         self.cut = False
 
     @rule(assignment=st.sampled_from(ASSIGNMENTS))
@@ -93,6 +95,7 @@ class SlotMachine(RuleBasedStateMachine):
     def power_cut(self) -> None:
         tries = self.slot.attempt.tries if self.slot.attempt else 0
         self.cut = True
+        self.starts += self.slot.state == "safe-mode"
         self._take(recover(self.slot))
         after = self.slot.attempt.tries if self.slot.attempt else 0
         assert after <= max(tries + 1, TRY_LIMIT)
@@ -144,9 +147,12 @@ class SlotMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_flips_for_ever(self) -> None:
-        """Without a word from the operator: one attempt, and one more where the disk lost the incumbent."""
+        """Without a word from the operator: one attempt, and one more where the disk lost the incumbent.
+
+        A start of the agent in safe mode tries once more what failed.
+        """
         assert self.attempts <= 1 + self.damages
-        assert self.fallbacks <= 3 + self.damages
+        assert self.fallbacks <= 3 + self.damages + self.starts
 
     @invariant()
     def an_attempt_is_few_persisted_steps(self) -> None:

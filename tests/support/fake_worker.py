@@ -125,16 +125,23 @@ class FakeWorker:
 
 
 class Yard:
-    """Starts fake workers and remembers them; `conduct` says how they behave, by the artifact's digest."""
+    """Starts fake workers and remembers them; `conduct` says how they behave, by the artifact's digest.
+
+    While `is_full` the system has no room for another process.
+    """
 
     def __init__(self) -> None:
         self.conduct: dict[str, Conduct] = {}
         self.workers: list[FakeWorker] = []
+        self.is_full = False
         self._numbers = itertools.count(1)
 
     def start(self, slot: str, role: str, on_event: Callable[[WorkerSaid | WorkerEnded], None]) -> FakeWorker:
         worker = FakeWorker(self, f"{slot}-{role}-{next(self._numbers)}", slot, role, on_event)
         self.workers.append(worker)
+        if self.is_full:
+            worker.pid = 0
+            worker.die(127, "could not be started: Cannot allocate memory")
         return worker
 
     @property

@@ -28,6 +28,7 @@ from wherry.protocol.up import Birth, Event, Reported
 from wherry.protocol.up.telemetry import SystemReading
 
 M = TypeVar("M", bound=Message)
+RUNTIMES = (Runtime(family="litert", version="2.3.0"),)
 GIB = 1 << 30
 
 
@@ -70,17 +71,19 @@ class Rig:
         self.logs = LogBuffer()
         self.troubles: list[str] | None = None
 
-    def boot(self, *, online: bool = True, can_save: bool = True) -> "Rig":
+    def boot(
+        self, *, online: bool = True, can_save: bool = True, is_full: bool = False,
+        runtimes: tuple[Runtime, ...] = RUNTIMES,
+    ) -> "Rig":  # fmt: skip
         self.boots += 1
         self.store = Store(Path(self.config.state_dir))
         if not can_save:
             self.break_record()
         self.inbox: Inbox = Inbox()
         self.yard = Yard()
-        self.yard.conduct = self.conduct
+        self.yard.conduct, self.yard.is_full = self.conduct, is_full
         self.link = FakeLink(self.inbox.put)
         self.link.retained = self.retained
-        runtimes = (Runtime(family="litert", version="2.3.0"),)
         timers = Timers(self.clock.now_s)
         log = structlog.wrap_logger(None, processors=[_drop], wrapper_class=structlog.make_filtering_bound_logger(0))
         outbox = Outbox(

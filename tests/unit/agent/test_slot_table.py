@@ -45,7 +45,7 @@ def test_every_state_has_a_row_for_a_power_cut(state: str) -> None:
 
 @pytest.mark.parametrize("state", ["preflight", "download", "verify", "self-test", "switch", "probation"])
 def test_every_state_of_an_attempt_leaves_on_failure(state: str) -> None:
-    failures = {"unfit", "unfetchable", "corrupt", "self-test-failed", "candidate-failed", "breach"}
+    failures = {"unfit", "unfetchable", "corrupt", "unrunnable", "self-test-failed", "candidate-failed", "breach"}
     left = [row.to for (origin, event), row in TABLE.items() if origin == state and event in failures]
     assert left
     assert state not in left

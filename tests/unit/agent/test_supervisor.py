@@ -345,6 +345,81 @@ def test_in_safe_mode_a_candidate_that_fails_does_not_bring_the_failed_incumbent
     assert rig.slot.state == "running"
 
 
+def test_a_failed_incumbent_is_tried_once_more_when_the_agent_starts(rig: Rig) -> None:
+    rig.deploy(1, V1)
+    rig.conduct[V1.assignment.artifact] = Conduct(dies_at="load")
+    rig.yard.serving[0].die(-9, "killed")
+    rig.wait(30)
+    rig.cut().boot()
+    rig.wait(300)
+    assert rig.slot.state == "safe-mode"
+    assert len(rig.yard.workers) == rig.config.worker.max_failures
+    rig.conduct.clear()
+    rig.cut().boot()
+    assert rig.slot.state == "running"
+    assert _serving_version(rig) == 1
+    assert len(rig.yard.serving) == 1
+
+
+def test_a_runtime_that_is_missing_at_one_start_costs_no_version_its_place(rig: Rig) -> None:
+    rig.deploy(1, V1)
+    rig.deploy(2, V2)
+    rig.cut().boot(runtimes=())
+    rig.wait(600)
+    assert rig.yard.workers == []
+    assert (rig.slot.state, rig.slot.incumbent, rig.slot.last_good) == ("running", V2.assignment.ref, V1.assignment.ref)
+    assert rig.slot.quarantine == ()
+    assert [event.reason for event in rig.events("error")] == [
+        "does not serve: no runtime on this device runs digits:2"
+    ]
+    rig.cut().boot()
+    assert [worker.artifact for worker in rig.yard.serving] == [V2.assignment.artifact]
+
+
+def test_while_no_process_can_be_started_the_incumbent_is_tried_ever_more_seldom(rig: Rig) -> None:
+    rig.deploy(1, V1)
+    rig.yard.is_full = True
+    rig.yard.serving[0].die(-9, "killed by signal 9 (SIGKILL)")
+    rig.wait(120)
+    early = len(rig.yard.workers)
+    rig.wait(120)
+    assert 6 <= len(rig.yard.workers) - early <= 12, "half of the limit of 30 s between two tries"
+    assert (rig.slot.state, rig.slot.quarantine) == ("running", ())
+    assert [event.reason for event in rig.events("error")] == [
+        "does not serve: could not be started: Cannot allocate memory"
+    ]
+    rig.yard.is_full = False
+    rig.wait(31)
+    assert len(rig.yard.serving) == 1
+    assert len(rig.events("worker-recovered")) == 1
+
+
+def test_a_candidate_that_the_board_cannot_start_is_refused_without_blame(rig: Rig) -> None:
+    rig.deploy(1, V1)
+    rig.yard.is_full = True
+    rig.deploy(2, V2)
+    assert rig.events("rejected")[0].reason == "could not be started: Cannot allocate memory"
+    assert rig.slot.quarantine == ()
+    assert _serving_version(rig) == 1
+    rig.yard.is_full = False
+    rig.want(3, V2)
+    rig.wait(6)
+    assert _serving_version(rig) == 2
+
+
+def test_a_probation_that_the_board_cannot_go_on_with_goes_back_without_blame(rig: Rig) -> None:
+    rig.deploy(1, V1)
+    rig.publish(V2)
+    rig.want(2, V2)
+    assert rig.slot.state == "probation"
+    rig.cut().boot(runtimes=())
+    assert rig.events("reverted")[0].reason == "no runtime on this device runs digits:2"
+    assert (rig.slot.state, rig.slot.incumbent) == ("running", V1.assignment.ref)
+    assert rig.slot.quarantine == ()
+    rig.cut().boot()
+    assert [worker.artifact for worker in rig.yard.serving] == [V1.assignment.artifact]
+
+
 def test_a_worker_that_recovers_for_long_is_counted_from_one_again(rig: Rig) -> None:
     rig.deploy(1, V1)
     for _ in range(12):
