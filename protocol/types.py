@@ -36,7 +36,11 @@ def is_digest(text: str) -> bool:
 
 
 def clip_reason(text: str) -> str:
-    """Shorten to what a message may carry, keeping the beginning, which names the cause."""
+    """What a message may carry of `text`: its beginning, which names the cause.
+
+    Bytes of a file's name that are no text, which Python has as lone surrogates, become `\\udce9` and the like.
+    """
+    text = text.encode(errors="backslashreplace").decode()
     return text if len(text) <= MAX_REASON_CHARS else text[: MAX_REASON_CHARS - 1] + "…"
 
 

@@ -83,12 +83,18 @@ class Serving(Answer, frozen=True, kw_only=True, tag="serving"):
 
 
 class Window(Answer, frozen=True, kw_only=True, tag="window"):
-    """What happened since the window before; see Telemetry for the fields."""
+    """What happened since the window before; see Telemetry for the fields.
+
+    `errors` are inferences that failed. `bad_files` of the feed could not be used, which is no fault of the
+    model; `remark` is the last thing to know about the feed.
+    """
 
     window_s: Seconds
     inferences: Count
     errors: Count
     last_error: Reason = ""
+    bad_files: Count = 0
+    remark: Reason = ""
     latency: LatencySketch
     labelled: Count = 0
     correct: Count = 0

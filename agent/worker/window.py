@@ -21,7 +21,8 @@ class WindowCounts:
         self._start_s = start_s
         self._latency = LatencyWindow()
         self._inferences = self._errors = self._labelled = self._correct = 0
-        self._last_error = ""
+        self._bad_files = 0
+        self._last_error = self._remark = ""
         self._predictions: Counter[int] = Counter()
 
     def add(self, latency_ms: float, prediction: int | None, label: int | None) -> None:
@@ -36,13 +37,18 @@ class WindowCounts:
             self._correct += prediction == label
 
     def fail(self, reason: str) -> None:
-        """One inference, or one file of the feed, that gave none."""
+        """One inference that gave none."""
         self._errors += 1
         self._last_error = reason
 
+    def pass_over(self, reason: str) -> None:
+        """One file of the feed that cannot be used: the board's trouble, not the model's failure."""
+        self._bad_files += 1
+        self._remark = reason
+
     def mention(self, reason: str) -> None:
-        """Something for a person to know that is not the model's failure, so it is not counted."""
-        self._last_error = reason
+        """Something else about the feed for a person to know."""
+        self._remark = reason
 
     def window(self, now_s: float, rss_bytes: int) -> Window:
         return Window(
@@ -50,6 +56,8 @@ class WindowCounts:
             inferences=self._inferences,
             errors=self._errors,
             last_error=clip_reason(self._last_error),
+            bad_files=self._bad_files,
+            remark=clip_reason(self._remark),
             latency=self._latency.sketch(),
             labelled=self._labelled,
             correct=self._correct,

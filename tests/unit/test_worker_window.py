@@ -1,8 +1,11 @@
 """What one window counts, and how predictions are found."""
 
+import os
+
 import numpy as np
 import pytest
 
+from wherry.agent.worker.channel import decode_answer, encode
 from wherry.agent.worker.window import MAX_CLASSES, WindowCounts, has_scores, top_class
 from wherry.protocol.manifest import TensorSpec
 from wherry.protocol.types import MAX_REASON_CHARS
@@ -24,6 +27,15 @@ def test_a_long_reason_is_clipped_to_what_a_message_carries() -> None:
     counts = WindowCounts(0.0)
     counts.fail("x" * 10_000)
     assert len(counts.window(1.0, 1).last_error) == MAX_REASON_CHARS
+
+
+def test_a_reason_with_bytes_that_are_no_text_can_be_sent() -> None:
+    counts = WindowCounts(0.0)
+    counts.pass_over(f"{os.fsdecode(b'caf' + bytes([0xE9]))}.npz: damaged \ud800")
+    window = counts.window(1.0, 1)
+    assert decode_answer(encode(window)[4:]) == window
+    assert window.remark == "caf\\udce9.npz: damaged \\ud800"
+    assert (window.bad_files, window.errors) == (1, 0)
 
 
 def test_latency_quantiles_come_from_what_was_added() -> None:
