@@ -17,7 +17,7 @@ class Tally:
         self.window_s = 0.0
         self.inferences = self.errors = self.labelled = self.correct = 0
         self.rss_bytes = 0
-        self.last_error = ""
+        self.last_error = self.remark = ""
         self.predictions: dict[int, int] = {}
 
     def add(self, window: Window) -> None:
@@ -29,6 +29,7 @@ class Tally:
         self.correct += window.correct
         self.rss_bytes = window.rss_bytes
         self.last_error = window.last_error or self.last_error
+        self.remark = window.remark or self.remark
         for top, count in window.predictions.items():
             self.predictions[top] = self.predictions.get(top, 0) + count
 

@@ -34,6 +34,9 @@ SAVE_AGAIN_S = 5.0
 FOUND_ANEW: tuple[EventKind, ...] = ("healthy", "breach", "assigned", "renewed", "satisfied", "refused")
 """A verdict is said again every second while it holds, and a wish stands in the record."""
 
+REMARKS = 16
+"""Of so many different ones, the worker's remarks on its feed are not logged again."""
+
 WORKER_WINDOW_S = 1.0
 """Shorter than telemetry's: a bad candidate is noticed within a second."""
 
@@ -51,6 +54,7 @@ class SlotRunner:
         self._busy = False
         self._past = Past()
         self._past_of: VersionRef | None = None
+        self._remarks: deque[str] = deque(maxlen=REMARKS)
         serve = _serve_order(services, name)
         self.cargo = Cargo(services, happen=self.happen, note=self._note_block)
         self._incumbent = Incumbent(
@@ -187,7 +191,14 @@ class SlotRunner:
         assert seat is not None, "a healthy candidate has a worker"
         self._incumbent.adopt(seat)
 
+    def _tell_remark(self, window: Window) -> None:
+        """Log what a worker says of its feed, unless that was said lately."""
+        if window.remark and window.remark not in self._remarks:
+            self._remarks.append(window.remark)
+            self._services.log.warning("feed", slot=self.name, reason=window.remark, bad_files=window.bad_files)
+
     def _incumbent_measured(self, window: Window) -> None:
+        self._tell_remark(window)
         incumbent = self._slot().incumbent
         if incumbent != self._past_of:
             self._past_of = incumbent
@@ -197,6 +208,7 @@ class SlotRunner:
             self._telemetry.add(incumbent, "running", window)
 
     def _candidate_measured(self, window: Window) -> None:
+        self._tell_remark(window)
         if self._slot().state == "probation":
             self._telemetry.add(self._attempt().ref, "probation", window)
 

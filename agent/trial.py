@@ -153,6 +153,7 @@ class Trial:
             worker_rss_bytes=self._tally.rss_bytes,
             broker_reached=self._broker_reached,
             last_error=self._tally.last_error,
+            remark=self._tally.remark,
         )
         match judge(self._launch.health, seen):
             case Commit():

@@ -17,7 +17,10 @@ MIB = 1024 * 1024
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """All that was seen since the switch; `incumbent_p95_ms` is None where nothing served before."""
+    """All that was seen since the switch; `incumbent_p95_ms` is None where nothing served before.
+
+    `remark` is what the worker said last of its feed.
+    """
 
     elapsed_s: float
     inferences: int
@@ -27,6 +30,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     worker_rss_bytes: int
     broker_reached: bool
     last_error: str = ""
+    remark: str = ""
 
 
 class Commit(msgspec.Struct, frozen=True):
@@ -52,10 +56,10 @@ def judge(limits: HealthLimits, seen: Evidence) -> Verdict:
     if broken is not None:
         return Breach(broken)
     missing = _missing(limits, seen)
+    if missing is not None and seen.elapsed_s > limits.deadline_s:
+        return Breach(f"{missing} within {limits.deadline_s:g} s" + (f"; feed: {seen.remark}" if seen.remark else ""))
     if missing is not None:
-        return (
-            Breach(f"{missing} within {limits.deadline_s:g} s") if seen.elapsed_s > limits.deadline_s else Wait(missing)
-        )
+        return Wait(missing)
     return Commit() if seen.broker_reached else Wait("the broker was not reached since the switch")
 
 

@@ -2,6 +2,7 @@
 
 Rules upheld here:
 - An inference that raises is an error in the window; it never ends the loop.
+- A file that cannot be used is counted apart from errors: a broken card must not cost a version its place.
 - A window waits while the supervisor does not read: counting goes on, and the next one covers both.
 """
 
@@ -53,7 +54,7 @@ class Serving:
                 self._pacer.advance(now_s)
                 self._infer(item)
             case BadFile():
-                self._counts.fail(item.reason)
+                self._counts.pass_over(item.reason)
             case Idle():
                 self._pacer.rest(now_s, IDLE_S)
                 if item.reason != self._mentioned:

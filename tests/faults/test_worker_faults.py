@@ -20,7 +20,7 @@ from tests.support.live_worker import DEADLINE_S, FAMILIES, LiveWorker, TinyCase
 from wherry.agent.adapters import worker_process
 from wherry.agent.adapters.probe import probe_runtimes
 from wherry.agent.adapters.worker_process import WorkerEnded, WorkerProcess, WorkerSaid
-from wherry.agent.worker.messages import Feed, Loaded, Refused, Serve, Stop, Stopped, Window
+from wherry.agent.worker.messages import Feed, Loaded, Refused, Serve, Serving, Stop, Stopped, Window
 from wherry.protocol.runtime import Family
 
 pytestmark = pytest.mark.slow
@@ -96,6 +96,23 @@ def test_a_missing_model_file_is_refused(tiny: TinyCase) -> None:
         worker.send(tiny.load("litert", tiny.directory / "none.tflite"))
         assert "there is no model file" in worker.said(Refused).reason
         assert worker.ended().exit_code == 1
+
+
+def test_a_file_whose_name_is_no_text_is_passed_over_and_named(tiny: TinyCase) -> None:
+    feed = tiny.feed(np.zeros(60, np.int64))
+    Path(os.fsdecode(os.fsencode(feed) + b"/caf\xe9.npz")).write_bytes(b"not an archive")
+    with LiveWorker() as worker:
+        worker.send(tiny.load("litert"))
+        worker.said(Loaded)
+        worker.send(Serve(feed=Feed(directory=str(feed), rate_hz=1000.0), window_s=0.2))
+        worker.said(Serving)
+        windows = [worker.said(Window) for _ in range(3)]
+        worker.send(Stop())
+        assert worker.ended().exit_code == 0
+    assert "caf\\udce9.npz" in "".join(window.remark for window in windows)
+    assert sum(window.bad_files for window in windows) > 0
+    assert sum(window.errors for window in windows) == 0
+    assert sum(window.inferences for window in windows) > 60
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
@@ -177,6 +194,18 @@ def test_a_worker_that_cannot_be_started_has_ended(monkeypatch: pytest.MonkeyPat
         end = worker.ended()
         assert end.exit_code == 127
         assert "could not be started" in end.detail
+        assert worker.process.pid == 0
+        worker.send(Stop())
+
+
+def test_a_worker_whose_thread_cannot_be_started_has_ended() -> None:
+    usual = threading.stack_size(1 << 46)
+    try:
+        worker = LiveWorker()
+    finally:
+        threading.stack_size(usual)
+    with worker:
+        assert worker.ended().detail == "could not be started: can't start new thread"
         assert worker.process.pid == 0
         worker.send(Stop())
 

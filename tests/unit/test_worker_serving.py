@@ -132,23 +132,25 @@ def test_a_score_that_is_not_a_number_is_an_error(bench: Bench, tmp_path: Path) 
     assert "not a number" in window.last_error
 
 
-def test_a_bad_file_is_one_error_a_cycle_and_costs_no_beat(bench: Bench, tmp_path: Path) -> None:
+def test_a_bad_file_is_counted_once_a_cycle_is_no_error_and_costs_no_beat(bench: Bench, tmp_path: Path) -> None:
     save(tmp_path, 0, 1)
     (tmp_path / "b.npz").write_bytes(b"not an archive")
     bench.serve()
     bench.until(2.95)
     windows = [*bench.said(), bench.serving.last_window(bench.now_s)]
     assert sum(each.inferences for each in windows) == 30
-    assert sum(each.errors for each in windows) == pytest.approx(15, abs=1)
-    assert "b.npz" in windows[0].last_error
+    assert sum(each.bad_files for each in windows) == pytest.approx(15, abs=1)
+    assert sum(each.errors for each in windows) == 0
+    assert "b.npz" in windows[0].remark
+    assert windows[0].last_error == ""
 
 
 def test_a_missing_directory_is_said_once_and_is_no_error(bench: Bench, tmp_path: Path) -> None:
     bench.serve(feed="later")
     bench.until(3.05)
     first, *others = bench.said()
-    assert "is not there" in first.last_error
-    assert [each.last_error for each in others] == [""] * len(others)
+    assert "is not there" in first.remark
+    assert [each.remark for each in others] == [""] * len(others)
     assert sum(each.errors + each.inferences for each in [first, *others]) == 0
     (tmp_path / "later").mkdir()
     save(tmp_path / "later", 0)
@@ -159,7 +161,7 @@ def test_a_missing_directory_is_said_once_and_is_no_error(bench: Bench, tmp_path
 def test_without_a_feed_windows_still_come(bench: Bench) -> None:
     bench.serve(feed=None)
     bench.until(3.05)
-    assert [(each.inferences, each.last_error) for each in bench.said()] == [(0, "")] * 3
+    assert [(each.inferences, each.remark) for each in bench.said()] == [(0, "")] * 3
 
 
 def test_windows_wait_for_a_slow_reader_and_nothing_counted_is_lost(bench: Bench, tmp_path: Path) -> None:
