@@ -44,7 +44,7 @@ def start(
         float, typer.Option(help="Seconds after which a silent device has failed.")
     ] = _DEFAULTS.device_deadline_s,
     on_breach: Annotated[
-        OnBreach, typer.Option(help="revert: take it back from all. hold: stop where it is.")
+        OnBreach, typer.Option(help="revert: take it back from all. hold: leave it where it was committed.")
     ] = _DEFAULTS.on_breach,
     paused: Annotated[bool, typer.Option("--paused", help="Plan it, and send nothing until `resume`.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Say what would be done, and do nothing.")] = False,
@@ -146,7 +146,8 @@ def resume(rollout: Id, json: Json = False, url: Url = DEFAULT_URL) -> None:
 def abort(
     rollout: Id,
     restore: Annotated[
-        OnAbort, typer.Option(help="keep: every device stays as it is. revert: each gets back what it had.")
+        OnAbort,
+        typer.Option(help="keep: who committed it keeps it, the others go on with what they had. revert: from all."),
     ] = "keep",
     yes: Yes = False,
     json: Json = False,
@@ -159,7 +160,9 @@ def abort(
     from wherry.controller.cli.api import Api
 
     Api(url).get(f"rollouts/{rollout}")
-    what = "and take the version back from every device" if restore == "revert" else "and leave every device as it is"
+    what = (
+        "and take the version back from every device" if restore == "revert" else "and leave it where it was committed"
+    )
     confirm(f"Abort rollout {rollout} {what}?", yes=yes)
     _order(rollout, "abort", {"restore": restore}, url, as_json=json)
 

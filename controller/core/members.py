@@ -19,6 +19,7 @@ Order = tuple[int, int]
 """(epoch, generation) of a desired document."""
 
 State = Literal["running", "paused", "reverting", "completed", "reverted", "held", "aborted"]
+Kind = Literal["rollout", "rollback"]
 End = Literal["completed", "reverted", "held", "aborted"]
 LIVE: tuple[State, ...] = ("running", "paused", "reverting")
 
@@ -32,6 +33,7 @@ class Rollout(Struct, frozen=True, kw_only=True):
     wave: int
     wave_count: int
     wave_opened_s: float
+    kind: Kind = "rollout"
     ending: End = "reverted"
     reason: str = ""
 

@@ -2,8 +2,11 @@
 
 Rules upheld here:
 - A wave is opened only when every gate of the wave before is ok. Silence is never ok.
-- A breach acts at once, also while paused: `hold` ends the rollout as it is; `revert` takes the version
-  back from every device that it was ever sent to, whatever that device says.
+- A breach acts at once, also while paused: `hold` ends the rollout; `revert` takes the version back from
+  every device that it was ever sent to, whatever that device says.
+- A rollout that is held or aborted leaves nobody behind who would begin, or finish, without a gate that
+  watches: who has not settled is given back what it had. Only a rollback that is held is left to those
+  who come late, since what they had is what everybody was to leave.
 - A device is sent the version once. One that has its artifact in quarantine is not sent it.
 - Every rollout ends completed, reverted, held or aborted, and says why. Completed needs a commit.
 - Deciding twice on the same rows gives the same actions; once they are carried out, none is decided again.
@@ -17,26 +20,35 @@ from wherry.controller.core.actions import Action, Classify, Finish, Judge, Prom
 from wherry.controller.core.compatibility import Fit, choose
 from wherry.controller.core.gates import GateResult, WaveEvidence, judge
 from wherry.controller.core.members import LIVE, Member, Rollout
-from wherry.controller.core.standing import FAILED, stand
+from wherry.controller.core.standing import AT_REST, FAILED, UNSETTLED, stand
 from wherry.protocol.up.reported import SlotReport
-
-AT_REST = ("empty", "running", "safe-mode")
-"""Phases of a slot in which nothing is being tried."""
 
 
 def decide(rollout: Rollout, members: Sequence[Member], now_s: float) -> list[Action]:
     """What to do now. `members` are all devices of the rollout."""
     if rollout.state not in LIVE:
         return []
+    current, actions = _look(rollout, members, now_s)
+    if rollout.state == "reverting":
+        return actions + _take_back(rollout, current, now_s)
+    return actions + _carry_on(rollout, current, now_s)
+
+
+def leave(rollout: Rollout, members: Sequence[Member], now_s: float) -> list[Action]:
+    """What is to be done when a live rollout ends without taking the version back from who has it."""
+    current, actions = _look(rollout, members, now_s)
+    return actions + _recall(current)
+
+
+def _look(rollout: Rollout, members: Sequence[Member], now_s: float) -> tuple[list[Member], list[Action]]:
+    """The members as they stand now, and what of that is new."""
     current = [_restand(rollout, member, now_s) for member in members]
-    actions: list[Action] = [
+    news: list[Action] = [
         Classify(device=now.device, standing=now.standing, reason=now.reason)
         for old, now in zip(members, current, strict=True)
         if (old.standing, old.reason) != (now.standing, now.reason)
     ]
-    if rollout.state == "reverting":
-        return actions + _take_back(rollout, current, now_s)
-    return actions + _carry_on(rollout, current, now_s)
+    return current, news
 
 
 def _restand(rollout: Rollout, member: Member, now_s: float) -> Member:
@@ -77,12 +89,18 @@ def _stop(rollout: Rollout, members: Sequence[Member], breaches: Sequence[GateRe
     reason = "; ".join(f"{breach.gate}: {breach.reason}" for breach in breaches)
     told = f"wave {rollout.wave} of {rollout.wave_count}: {reason}"
     if rollout.plan.on_breach == "hold":
-        return [Finish(state="held", reason=told)]
+        recalled = _recall(members) if rollout.kind == "rollout" else []
+        return [*recalled, Finish(state="held", reason=told)]
     return [Revert(ending="reverted", reason=told), *_restore(members)]
 
 
 def _restore(members: Sequence[Member]) -> list[Action]:
     return [Restore(device=entry.device) for entry in members if entry.sent is not None and entry.restored is None]
+
+
+def _recall(members: Sequence[Member]) -> list[Action]:
+    """The version is given up where it has not settled; where it was committed it stays."""
+    return _restore([entry for entry in members if entry.standing in UNSETTLED])
 
 
 def _take_back(rollout: Rollout, members: Sequence[Member], now_s: float) -> list[Action]:

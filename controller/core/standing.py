@@ -11,7 +11,9 @@
     removed       the operator has removed the device
 
 Standings are derived from what the device last reported, so a late returner that commits after all is
-counted as committed. They are frozen once the version has been taken back by the rollout.
+counted as committed. They are frozen once the version has been taken back by the rollout. A device that
+fetches a committed version once more, since its file was damaged on disk, still counts as committed: its
+disk speaks against nothing but itself.
 """
 
 from wherry.controller.core.compatibility import Misfit, choose
@@ -22,8 +24,14 @@ from wherry.protocol.up.reported import SlotReport
 
 FAILED: frozenset[Standing] = frozenset({"rejected", "reverted", "silent"})
 PENDING: frozenset[Standing] = frozenset({"waiting", "sent", "in-progress"})
+UNSETTLED: frozenset[Standing] = frozenset({"sent", "in-progress", "silent"})
+"""Sent the version, and not known to have ended with it: a silent one may still begin when it returns."""
+
 UNCOUNTED: frozenset[Standing] = frozenset({"incompatible", "removed"})
 """Neither success nor failure: the version never had its chance there."""
+
+AT_REST = ("empty", "running", "safe-mode")
+"""Phases of a slot in which nothing is being tried."""
 
 
 class Place(Struct, frozen=True, kw_only=True):
@@ -58,6 +66,11 @@ def progress(assignment: Assignment, order: Order, report: SlotReport | None, ac
     if report.phase == "running" and report.serving == assignment.ref:
         return Place(standing="committed")
     return Place(standing="in-progress", reason=report.phase)
+
+
+def is_trying(assignment: Assignment, report: SlotReport | None) -> bool:
+    """The device attempts the version now: for the first time, or again since its file was damaged on disk."""
+    return report is not None and report.candidate == assignment.ref and report.phase not in AT_REST
 
 
 def quarantine_reason(report: SlotReport | None, artifact: str) -> str | None:

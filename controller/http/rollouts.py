@@ -65,7 +65,7 @@ async def resume(rollout: int, desk: AtDesk) -> Response:
 
 @router.post("/{rollout}/abort")
 async def abort(rollout: int, request: Request, desk: AtDesk) -> Response:
-    """Stop for good; `restore` is keep, or revert to give back what was there before. Idempotent."""
+    """Stop for good. With `restore` keep, who committed it keeps it; revert gives all what they had. Idempotent."""
     body = await read_json(request, Abort)
     found = await desk.ledger.run(rollouts.abort, rollout, restore=body.restore, now_s=desk.now_s(), actor=ACTOR)
     desk.helm.wake()

@@ -1,6 +1,6 @@
 """What the engine decided, done to the rows: one small function for each kind of action."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from wherry.controller.core.actions import Action, Classify, Finish, Judge, Promote, Restore, Revert, Send
-from wherry.controller.core.rollout import decide
+from wherry.controller.core.rollout import decide, leave
 from wherry.controller.core.standing import quarantine_reason
 from wherry.controller.operations import audit, registry
 from wherry.controller.operations.documents import assignment_of, want
@@ -17,50 +17,49 @@ from wherry.controller.operations.members import assignment, load
 from wherry.controller.store.tables import DesiredRow, DeviceRow, RolloutDeviceRow, RolloutRow, VersionRow
 from wherry.protocol.down.desired import Assignment
 from wherry.protocol.manifest import decode_manifest
-from wherry.protocol.types import Struct
 from wherry.protocol.up.reported import SlotReport
 
 
-class Done(Struct, frozen=True, kw_only=True):
-    """`devices` have a new desired document; `changed` tells whether anything was written at all."""
-
-    devices: tuple[str, ...]
-    changed: bool
-
-
-def step(session: Session, row: RolloutRow, now_s: float) -> Done:
-    """Carry one rollout on by what is known now."""
+def step(session: Session, row: RolloutRow, now_s: float) -> tuple[str, ...]:
+    """Carry one rollout on by what is known now; the devices that have a new desired document."""
     rollout, members = load(session, row)
-    actions = decide(rollout, members, now_s)
-    changed = [_HANDS[type(action)](session, row, action, now_s) for action in actions]
+    return _carry_out(session, row, decide(rollout, members, now_s), now_s)
+
+
+def recall(session: Session, row: RolloutRow, now_s: float) -> None:
+    """Before a live rollout is ended from outside: give back what was there to who has not settled."""
+    rollout, members = load(session, row)
+    _carry_out(session, row, leave(rollout, members, now_s), now_s)
+
+
+def _carry_out(session: Session, row: RolloutRow, actions: Iterable[Action], now_s: float) -> tuple[str, ...]:
+    devices = []
+    for action in actions:
+        _HANDS[type(action)](session, row, action, now_s)
+        if isinstance(action, Send | Restore):
+            devices.append(action.device)
     session.flush()
-    devices = tuple(action.device for action in actions if isinstance(action, Send | Restore))
-    return Done(devices=devices, changed=any(changed))
+    return tuple(devices)
 
 
-def _classify(session: Session, row: RolloutRow, action: Classify, now_s: float) -> bool:
+def _classify(session: Session, row: RolloutRow, action: Classify, now_s: float) -> None:
     entry = session.get_one(RolloutDeviceRow, (row.id, action.device))
     if entry.standing != action.standing:
         entry.standing, entry.standing_s = action.standing, now_s
     entry.reason = action.reason
-    return True
 
 
-def _judge(_session: Session, row: RolloutRow, action: Judge, _now_s: float) -> bool:
-    evidence = msgspec.json.encode(action.results)
-    changed = row.evidence != evidence
-    row.evidence = evidence
-    return changed
+def _judge(_session: Session, row: RolloutRow, action: Judge, _now_s: float) -> None:
+    row.evidence = msgspec.json.encode(action.results)
 
 
-def _promote(session: Session, row: RolloutRow, action: Promote, now_s: float) -> bool:
+def _promote(session: Session, row: RolloutRow, action: Promote, now_s: float) -> None:
     row.wave, row.wave_opened_s = action.wave, now_s
     gates = msgspec.json.decode(row.evidence)
     _tell(session, row, "rollout-promoted", now_s, wave=action.wave, evidence=gates)
-    return True
 
 
-def _send(session: Session, row: RolloutRow, action: Send, now_s: float) -> bool:
+def _send(session: Session, row: RolloutRow, action: Send, now_s: float) -> None:
     entry = session.get_one(RolloutDeviceRow, (row.id, action.device))
     version = session.get_one(VersionRow, (row.model, row.version))
     wanted = registry.assignment(session, version, action.variant, row.slot)
@@ -70,29 +69,25 @@ def _send(session: Session, row: RolloutRow, action: Send, now_s: float) -> bool
     entry.previous = msgspec.json.encode(previous) if previous is not None else None
     (entry.sent_epoch, entry.sent_generation), entry.sent_s = order, now_s
     entry.standing, entry.reason, entry.standing_s = "sent", "", now_s
-    return True
 
 
-def _revert(session: Session, row: RolloutRow, action: Revert, now_s: float) -> bool:
+def _revert(session: Session, row: RolloutRow, action: Revert, now_s: float) -> None:
     row.state, row.ending, row.reason = "reverting", action.ending, action.reason
     _tell(session, row, "rollout-reverting", now_s, reason=action.reason)
-    return True
 
 
-def _restore(session: Session, row: RolloutRow, action: Restore, now_s: float) -> bool:
+def _restore(session: Session, row: RolloutRow, action: Restore, now_s: float) -> None:
     entry = session.get_one(RolloutDeviceRow, (row.id, action.device))
     order = want(session, action.device, row.slot, assignment(entry.previous), now_s=now_s)
     (entry.restored_epoch, entry.restored_generation), entry.restored_s = order, now_s
-    return True
 
 
-def _finish(session: Session, row: RolloutRow, action: Finish, now_s: float) -> bool:
+def _finish(session: Session, row: RolloutRow, action: Finish, now_s: float) -> None:
     row.state, row.reason, row.ended_s = action.state, action.reason, now_s
     _tell(session, row, f"rollout-{action.state}", now_s, reason=action.reason)
-    return True
 
 
-_HANDS: dict[type[Action], Callable[[Session, RolloutRow, Any, float], bool]] = {
+_HANDS: dict[type[Action], Callable[[Session, RolloutRow, Any, float], None]] = {
     Classify: _classify,
     Judge: _judge,
     Promote: _promote,

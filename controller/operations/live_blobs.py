@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from wherry.controller.core.members import LIVE
-from wherry.controller.core.standing import progress
+from wherry.controller.core.standing import is_trying, progress
 from wherry.controller.operations.documents import assignments
 from wherry.controller.operations.fleet import report_of
 from wherry.controller.store.database import Database
@@ -19,6 +19,8 @@ from wherry.protocol.manifest import decode_manifest
 
 def live_blobs(db: Database) -> list[BlobRef]:
     """All blobs that a live rollout, or a device that is behind its desired document, still needs.
+
+    So does a device that fetches once more what it had committed, since its file was damaged on disk.
 
     Manifests come first, as devices ask for them first. Each blob once.
     """
@@ -52,7 +54,8 @@ def _unfinished(desired: DesiredRow, device: DeviceRow) -> Iterator[Assignment]:
     accepted = (device.reported_epoch, device.reported_generation)
     for entry in assignments(desired):
         report = report_of(device, entry.slot)
-        if accepted < order or progress(entry, order, report, accepted).standing == "in-progress":
+        attempted = progress(entry, order, report, accepted).standing == "in-progress" or is_trying(entry, report)
+        if accepted < order or attempted:
             yield entry
 
 

@@ -6,7 +6,7 @@ import msgspec
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from wherry.controller.core.members import End, Evidence, Member, Restored, Rollout, Sent, Standing, State
+from wherry.controller.core.members import End, Evidence, Kind, Member, Restored, Rollout, Sent, Standing, State
 from wherry.controller.core.plan import RolloutPlan
 from wherry.controller.operations.fleet import birth_of, report_of
 from wherry.controller.store.tables import DeviceRow, RolloutDeviceRow, RolloutRow, TelemetryRow, VersionRow
@@ -28,6 +28,7 @@ def load(session: Session, row: RolloutRow) -> tuple[Rollout, list[Member]]:
         wave=row.wave,
         wave_count=row.wave_count,
         wave_opened_s=row.wave_opened_s,
+        kind=cast("Kind", row.kind),
         ending=cast("End", row.ending),
         reason=row.reason,
     )

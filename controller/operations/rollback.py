@@ -1,5 +1,6 @@
 """The operator's way back: a whole fleet to one version, at once, in one command."""
 
+import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -8,6 +9,7 @@ from wherry.controller.core.plan import FULL_FLEET, RolloutPlan, Target
 from wherry.controller.core.targeting import Candidate
 from wherry.controller.errors import Conflict
 from wherry.controller.operations import audit, registry
+from wherry.controller.operations.carry_out import recall
 from wherry.controller.operations.documents import assignment_of
 from wherry.controller.operations.fleet import aim, report_of
 from wherry.controller.operations.launch import launch, plan_waves
@@ -34,15 +36,16 @@ def rollback(
     Without a version: the one that the fleet ran before, that is the newest earlier rollout that
     was completed with another version; refused where the last thing was a rollback, so that the command
     given again never leads forward to the version that was left. Live rollouts of the model and slot
-    are aborted in the same transaction. What comes back is a rollout of the kind `rollback`: one wave, no gates but the
-    deadline, to be watched like any other; devices that cannot run the version, or have it in
-    quarantine, are in it with the reason. Idempotent: a live rollback to the same version is returned.
+    are aborted in the same transaction, on devices outside the target too. What comes back is a rollout
+    of the kind `rollback`: one wave, no gates but the deadline, to be watched like any other; devices
+    that cannot run the version, or have it in quarantine, are in it with the reason. Idempotent: a live
+    rollback of the same target to the same version is returned.
     Raises NotFound, or Conflict where there is nothing to go back to.
     """
     aimed = target or Target()
     with db.write() as session:
         live = _live(session, model, slot)
-        same = _same(live, version)
+        same = _same(live, version, aimed)
         if same is not None:
             return view(session, same)
         number = version if version is not None else _version_before(session, model, slot)
@@ -82,12 +85,12 @@ def _live(session: Session, model: str, slot: str) -> list[RolloutRow]:
     return list(session.scalars(wanted.where(RolloutRow.state.in_(LIVE)).order_by(RolloutRow.id.desc())))
 
 
-def _same(live: list[RolloutRow], version: int | None) -> RolloutRow | None:
+def _same(live: list[RolloutRow], version: int | None, target: Target) -> RolloutRow | None:
     """The live rollback that this would repeat."""
     newest = live[0] if live else None
     if newest is None or newest.kind != "rollback" or version not in (None, newest.version):
         return None
-    return newest
+    return newest if msgspec.json.decode(newest.plan, type=RolloutPlan).target == target else None
 
 
 def _version_before(session: Session, model: str, slot: str) -> int:
@@ -120,6 +123,8 @@ def _has(session: Session, candidate: Candidate, model: str, slot: str) -> bool:
 
 def _supersede(session: Session, live: list[RolloutRow], *, now_s: float, actor: str) -> None:
     for row in live:
+        if row.kind == "rollout":
+            recall(session, row, now_s)
         row.state, row.ended_s, row.reason = "aborted", now_s, "superseded by a rollback"
         audit.record(session, "rollout-aborted", f"rollout {row.id}", now_s=now_s, actor=actor, reason=row.reason)
     session.flush()

@@ -7,6 +7,7 @@ that is run again finds nothing left to do.
 
 from typing import Literal
 
+import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -15,7 +16,7 @@ from wherry.controller.core.members import LIVE
 from wherry.controller.core.plan import OnAbort, RolloutPlan
 from wherry.controller.errors import Conflict, NotFound
 from wherry.controller.operations import audit, registry
-from wherry.controller.operations.carry_out import step
+from wherry.controller.operations.carry_out import recall, step
 from wherry.controller.operations.documents import assignment_of
 from wherry.controller.operations.fleet import aim
 from wherry.controller.operations.launch import launch, plan_waves, variants_of
@@ -24,19 +25,13 @@ from wherry.controller.operations.members import assignment
 from wherry.controller.operations.rollout_view import DeviceProgress, RolloutView, view
 from wherry.controller.store.database import Database
 from wherry.controller.store.tables import DesiredRow, RolloutDeviceRow, RolloutRow
-from wherry.protocol.types import Struct
 
 __all__ = [
-    "DeviceProgress", "RolloutView", "Tick", "abort", "explain", "get_rollout", "list_rollouts",
+    "DeviceProgress", "RolloutView", "abort", "explain", "get_rollout", "list_rollouts",
     "live_blobs", "pause", "resume", "start", "tick",
 ]  # fmt: skip
 
-
-class Tick(Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """`devices` have a new desired document; `changed` are the rollouts to show anew."""
-
-    devices: tuple[str, ...] = ()
-    changed: tuple[int, ...] = ()
+_log = structlog.get_logger(__name__)
 
 
 def start(db: Database, plan: RolloutPlan, *, paused: bool = False, now_s: float, actor: str) -> RolloutView:
@@ -75,10 +70,11 @@ def resume(db: Database, rollout: int, *, now_s: float, actor: str) -> RolloutVi
 
 
 def abort(db: Database, rollout: int, *, restore: OnAbort, now_s: float, actor: str) -> RolloutView:
-    """Stop for good: `keep` leaves every device as it is, `revert` gives back what was there before.
+    """Stop for good: `revert` gives back what was there before, `keep` does so where it has not settled.
 
-    Idempotent; a held rollout can still be reverted, unless its devices have moved on since. Raises
-    NotFound, or Conflict where it ended otherwise.
+    So nobody begins or finishes later, when no gate watches any more. Idempotent; a held rollout can
+    still be reverted, unless its devices have moved on since. Raises NotFound, or Conflict where it
+    ended otherwise.
     """
     with db.write() as session:
         row = _find(session, rollout)
@@ -86,28 +82,40 @@ def abort(db: Database, rollout: int, *, restore: OnAbort, now_s: float, actor: 
             return view(session, row)
         if row.state in ("completed", "reverted"):
             raise Conflict(f"rollout {rollout} has ended {row.state}", f"use `wherry rollback {row.model}`")
+        live = row.state in LIVE
         row.reason = f"aborted by {actor}"
         if restore == "revert":
             _refuse_moved_on(session, row)
             row.state, row.ending, row.ended_s = "reverting", "aborted", None
             step(session, row, now_s)
         else:
+            if live:
+                recall(session, row, now_s)
             row.state, row.ended_s = "aborted", now_s
         audit.record(session, "rollout-aborted", f"rollout {rollout}", now_s=now_s, actor=actor, restore=restore)
         return view(session, row)
 
 
-def tick(db: Database, *, now_s: float) -> Tick:
-    """Carry every live rollout on by what is known now. Run at every event, and once a second."""
+def tick(db: Database, *, now_s: float) -> tuple[str, ...]:
+    """Carry every live rollout on by what is known now; the devices that have a new desired document.
+
+    Run at every event, and once a second. A rollout that cannot be carried on holds up no other: what
+    it raised is raised when all have had their turn and are committed.
+    """
     devices: list[str] = []
-    changed: list[int] = []
+    failures: list[Exception] = []
     with db.write() as session:
         rows = session.scalars(select(RolloutRow).where(RolloutRow.state.in_(LIVE)).order_by(RolloutRow.id)).all()
-        for row in rows:
-            done = step(session, row, now_s)
-            devices += done.devices
-            changed += [row.id] if done.changed else []
-    return Tick(devices=tuple(devices), changed=tuple(changed))
+        for number, row in [(row.id, row) for row in rows]:
+            try:
+                with session.begin_nested():
+                    devices += step(session, row, now_s)
+            except Exception as error:  # noqa: BLE001 - one damaged rollout must not stop the others
+                _log.error("a rollout cannot be carried on", rollout=number, error=str(error))
+                failures.append(error)
+    if failures:
+        raise failures[0]
+    return tuple(devices)
 
 
 def get_rollout(db: Database, rollout: int) -> RolloutView:
@@ -134,7 +142,8 @@ def _refuse_moved_on(session: Session, row: RolloutRow) -> None:
     """Raises Conflict where one of its devices has been asked for something else since."""
     entries = select(RolloutDeviceRow).where(RolloutDeviceRow.rollout == row.id, RolloutDeviceRow.sent.is_not(None))
     for entry in session.scalars(entries):
-        if assignment_of(session.get(DesiredRow, entry.device), row.slot) != assignment(entry.sent):
+        left = entry.sent if entry.restored_s is None else entry.previous
+        if assignment_of(session.get(DesiredRow, entry.device), row.slot) != assignment(left):
             raise Conflict(
                 f"{entry.device} was given something else since rollout {row.id} was {row.state}",
                 f"use `wherry rollback {row.model}`",

@@ -160,7 +160,11 @@ class Voyage:
         if state == "reverted":
             assert all(document != NEW for _, document in self.world.documents.values()), "it is taken back everywhere"
         if state == "held":
-            assert not any(entry.restored for entry in members), "hold changes nothing"
+            unsettled = [
+                entry for entry in members if entry.sent and entry.standing in ("sent", "in-progress", "silent")
+            ]
+            assert [entry for entry in members if entry.restored] == unsettled, "nobody is left who would begin later"
+            assert all(self.world.documents[entry.device][1] != NEW for entry in unsettled)
 
 
 @settings(max_examples=100, deadline=None)

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
+
 from tests.support.controller_values import make_birth, make_manifest
 from wherry.controller.operations import devices, ingest, registry
 from wherry.controller.operations.desired import all_publications
@@ -16,7 +18,7 @@ from wherry.protocol.runtime import Runtime
 from wherry.protocol.types import VersionRef
 from wherry.protocol.up import Event, Reported, Status, Telemetry
 from wherry.protocol.up.event import EventKind
-from wherry.protocol.up.reported import Outcome, QuarantineEntry, Result, SlotReport
+from wherry.protocol.up.reported import Outcome, Phase, QuarantineEntry, Result, SlotReport
 from wherry.protocol.up.telemetry import SystemReading
 
 SYSTEM = SystemReading(
@@ -88,6 +90,15 @@ class Depot:
     def refuse(self, device: str, result: Result, reason: str) -> None:
         """The device takes its document, and keeps what it runs."""
         self._report(device, self.runs(device), result, reason)
+
+    def trying(self, device: str, phase: Phase) -> None:
+        """The device has taken its document and is busy with it; what it said of earlier attempts it says still."""
+        desired, wanted = self.desired(device), self.wanted(device)
+        assert wanted is not None
+        (before,) = {entry.id: entry for entry in devices.list_devices(self.db)}[device].slots
+        slot = msgspec.structs.replace(before, phase=phase, candidate=wanted.ref)
+        reported = Reported(epoch=desired.epoch, generation=desired.generation, slots=(slot,))
+        ingest.apply_reported(self.db, device, reported, now_s=self.now_s)
 
     def report(self, device: str, epoch: int, generation: int) -> None:
         """The device says that it has accepted a document of this order, whoever gave it, and is at rest."""

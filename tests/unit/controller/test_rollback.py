@@ -67,6 +67,43 @@ def test_the_command_may_be_given_twice(fleet: Depot) -> None:
     assert back(fleet).plan.version == 1
 
 
+def test_a_rollback_of_everybody_is_not_taken_for_the_live_one_of_a_single_device(fleet: Depot) -> None:
+    complete(fleet, 1)
+    complete(fleet, 2)
+    single = back(fleet, 1, Target(devices=("pi-1",)))
+    assert wanted(fleet) == ["digits:1", "digits:2", "digits:2", "digits:2"]
+    everybody = back(fleet, 1)
+    assert everybody.id != single.id
+    assert wanted(fleet) == ["digits:1"] * 4
+    assert rollouts.get_rollout(fleet.db, single.id).reason == "superseded by a rollback"
+    assert back(fleet, 1).id == everybody.id
+
+
+def test_a_rollback_that_is_superseded_leaves_its_devices_on_the_way_back(fleet: Depot) -> None:
+    complete(fleet, 1)
+    complete(fleet, 2)
+    back(fleet, 1)
+    back(fleet, 1, Target(devices=("pi-1",)))
+    assert wanted(fleet) == ["digits:1"] * 4
+
+
+def test_devices_outside_the_target_of_a_rollback_do_not_begin_unwatched(fleet: Depot) -> None:
+    complete(fleet, 1)
+    start(fleet, 2)
+    assert wanted(fleet) == ["digits:2", "digits:1", "digits:1", "digits:1"]
+    back(fleet, 1, Target(devices=("pi-2",)))
+    assert wanted(fleet) == ["digits:1"] * 4
+
+
+def test_a_rollback_that_nobody_answers_still_waits_for_all(fleet: Depot) -> None:
+    complete(fleet, 1)
+    complete(fleet, 2)
+    going = back(fleet, 1)
+    tick(fleet, 4000.0)
+    assert rollouts.get_rollout(fleet.db, going.id).state == "held"
+    assert wanted(fleet) == ["digits:1"] * 4, "who returns late goes back all the same"
+
+
 def test_who_cannot_run_it_or_found_it_bad_is_listed_with_the_reason(fleet: Depot) -> None:
     fleet.version("litert", make_variant("litert", floors=LITERT_ONLY))
     fleet.device("pi-4", TFLITE)

@@ -1,5 +1,6 @@
 """The engine on small fleets, one behaviour a test; the invariants over any fleet are in tests/properties."""
 
+import pytest
 from msgspec.structs import replace
 
 from tests.support.controller_values import make_plan
@@ -75,14 +76,48 @@ def test_a_revert_ends_although_a_device_stays_away() -> None:
     assert "not heard from: pi-2" in world.rollout.reason
 
 
-def test_hold_stops_and_changes_nothing() -> None:
-    world = World(make_plan(2, on_breach="hold"), WAVES)
+def test_hold_stops_and_leaves_the_version_where_it_has_settled() -> None:
+    world = World(make_plan(2, on_breach="hold"), [["pi-1", "pi-2"], ["pi-3"]])
     world.tick()
-    world.settle("pi-1", "reverted", "too slow")
+    world.settle("pi-1")
+    world.settle("pi-2", "reverted", "too slow")
     world.tick(1.0)
     assert world.rollout.state == "held"
-    assert world.documents["pi-1"][1] == NEW
+    assert [world.documents[device][1] for device in ("pi-1", "pi-2", "pi-3")] == [NEW, NEW, OLD]
     assert world.tick(1000.0) == []
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_hold_leaves_nobody_behind_who_would_begin_or_finish_unwatched(*, begun: bool) -> None:
+    world = World(make_plan(2, on_breach="hold"), [["pi-1", "pi-2"]])
+    world.tick()
+    world.settle("pi-1", "reverted", "too slow")
+    if begun:
+        world.accept("pi-2", "probation")
+    world.tick(1.0)
+    assert world.rollout.state == "held"
+    assert world.documents["pi-2"][1] == OLD
+
+
+def test_a_silent_device_does_not_begin_after_a_hold() -> None:
+    world = World(make_plan(2, on_breach="hold"), [["pi-1"]])
+    world.tick()
+    world.tick(200.0)
+    assert (world.rollout.state, world.standings) == ("held", {"pi-1": "silent"})
+    assert world.documents["pi-1"][1] == OLD
+
+
+def test_a_version_that_is_fetched_once_more_stays_committed() -> None:
+    world = World(make_plan(2), [["pi-1"], ["pi-2"]])
+    world.tick()
+    world.settle("pi-1")
+    world.tick(1.0)
+    report = world.members["pi-1"].report
+    assert report is not None
+    world.change("pi-1", report=replace(report, phase="download", serving=OLD.ref, candidate=NEW.ref))
+    world.settle("pi-2")
+    world.tick(200.0)
+    assert world.rollout.state == "completed"
 
 
 def test_a_breach_acts_while_paused_and_nothing_is_sent() -> None:

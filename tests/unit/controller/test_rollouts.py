@@ -3,10 +3,12 @@
 from typing import Any
 
 import pytest
+from msgspec import DecodeError
+from sqlalchemy.exc import IntegrityError
 
 from tests.support.controller_values import LITERT_ONLY, TFLITE, make_plan, make_variant
 from tests.support.depot import FLEET, Depot
-from wherry.controller.core.plan import Target
+from wherry.controller.core.plan import FULL_FLEET, OnAbort, Target
 from wherry.controller.errors import Conflict, Invalid, NotFound
 from wherry.controller.operations import audit, devices, rollouts
 from wherry.controller.operations.rollouts import RolloutView
@@ -23,9 +25,9 @@ def tick(depot: Depot, passed_s: float = 1.0) -> tuple[str, ...]:
     """Killed and started again, then one tick, and one more that must find nothing to do."""
     depot.now_s += passed_s
     depot.reopen()
-    devices = rollouts.tick(depot.db, now_s=depot.now_s).devices
+    devices = rollouts.tick(depot.db, now_s=depot.now_s)
     depot.reopen()
-    assert rollouts.tick(depot.db, now_s=depot.now_s).devices == ()
+    assert rollouts.tick(depot.db, now_s=depot.now_s) == ()
     return devices
 
 
@@ -38,6 +40,10 @@ def complete(depot: Depot, version: int, **more: Any) -> RolloutView:
         tick(depot)
         rollout = rollouts.get_rollout(depot.db, rollout.id)
     return rollout
+
+
+def asked(depot: Depot) -> list[str]:
+    return [str(wanted.ref) if wanted else "-" for wanted in map(depot.wanted, FLEET)]
 
 
 def test_from_the_first_wave_to_the_end(fleet: Depot) -> None:
@@ -180,19 +186,65 @@ def test_a_paused_rollout_sends_nothing_until_it_is_resumed(fleet: Depot) -> Non
     assert (resumed.wave, resumed.counts["sent"]) == (2, 1)
 
 
+def abort(depot: Depot, rollout: int, restore: OnAbort) -> RolloutView:
+    return rollouts.abort(depot.db, rollout, restore=restore, now_s=depot.now_s, actor="ann")
+
+
 def test_abort_keeps_or_reverts_and_may_be_said_twice(fleet: Depot) -> None:
     complete(fleet, 1)
     start(fleet, 2)
+    fleet.commit("pi-1")
     for _ in range(2):
-        kept = rollouts.abort(fleet.db, 2, restore="keep", now_s=fleet.now_s, actor="ann")
-    assert (kept.state, str(fleet.wanted("pi-1").ref)) == ("aborted", "digits:2")  # type: ignore[union-attr]
+        kept = abort(fleet, 2, "keep")
+    assert (kept.state, asked(fleet)) == ("aborted", ["digits:2", "digits:1", "digits:1", "digits:1"])
     start(fleet, 3)
     for _ in range(2):
-        going = rollouts.abort(fleet.db, 3, restore="revert", now_s=fleet.now_s, actor="ann")
-    assert (going.state, str(fleet.wanted("pi-1").ref)) == ("reverting", "digits:1")  # type: ignore[union-attr]
+        going = abort(fleet, 3, "revert")
+    assert (going.state, asked(fleet)[0]) == ("reverting", "digits:2")
     fleet.commit("pi-1")
     tick(fleet)
     assert rollouts.get_rollout(fleet.db, 3).state == "aborted"
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_who_has_not_settled_goes_on_with_what_it_had_after_an_abort(fleet: Depot, *, paused: bool) -> None:
+    complete(fleet, 1)
+    start(fleet, 2, waves=FULL_FLEET, max_failures=1)
+    fleet.commit("pi-1")
+    fleet.refuse("pi-2", "rejected", "no room")
+    fleet.trying("pi-3", "probation")
+    if paused:
+        rollouts.pause(fleet.db, 2, now_s=fleet.now_s, actor="ann")
+    aborted = abort(fleet, 2, "keep")
+    assert asked(fleet) == ["digits:2", "digits:2", "digits:1", "digits:1"]
+    told = {entry.device: (entry.standing, entry.restored) for entry in aborted.devices}
+    assert told == {
+        "pi-1": ("committed", False),
+        "pi-2": ("rejected", False),
+        "pi-3": ("in-progress", True),
+        "pi-4": ("sent", True),
+    }
+
+
+def test_a_rollout_that_was_held_with_some_unsettled_can_still_be_taken_back(fleet: Depot) -> None:
+    complete(fleet, 1)
+    start(fleet, 2, waves=FULL_FLEET, on_breach="hold")
+    fleet.commit("pi-1")
+    fleet.refuse("pi-2", "reverted", "too slow")
+    tick(fleet)
+    assert asked(fleet) == ["digits:2", "digits:2", "digits:1", "digits:1"]
+    assert abort(fleet, 2, "revert").state == "reverting"
+    assert asked(fleet) == ["digits:1"] * 4
+
+
+def test_an_abort_of_what_was_held_leaves_a_newer_rollout_alone(fleet: Depot) -> None:
+    complete(fleet, 1)
+    start(fleet, 2, on_breach="hold")
+    fleet.refuse("pi-1", "reverted", "too slow")
+    tick(fleet)
+    complete(fleet, 3)
+    assert abort(fleet, 2, "keep").state == "aborted"
+    assert asked(fleet) == ["digits:3"] * 4
 
 
 def test_a_held_rollout_can_still_be_taken_back(fleet: Depot) -> None:
@@ -258,9 +310,32 @@ def test_a_removed_device_holds_nothing_up(fleet: Depot) -> None:
     rollout = start(fleet)
     fleet.commit("pi-1")
     devices.remove_device(fleet.db, "pi-2", now_s=fleet.now_s, actor="ann")
-    opened = [rollouts.tick(fleet.db, now_s=fleet.now_s).devices for _ in range(3)]
+    opened = [rollouts.tick(fleet.db, now_s=fleet.now_s) for _ in range(3)]
     assert opened == [(), ("pi-3", "pi-4"), ()]
     assert rollouts.get_rollout(fleet.db, rollout.id).counts == {"committed": 1, "removed": 1, "sent": 2}
+
+
+def test_a_rollout_that_cannot_be_carried_on_holds_up_no_other(fleet: Depot) -> None:
+    start(fleet, 1, target=Target(devices=("pi-1", "pi-2")))
+    start(fleet, 2, target=Target(devices=("pi-3", "pi-4")))
+    fleet.commit("pi-1", "pi-3")
+    with fleet.db.write() as session:
+        session.connection().exec_driver_sql("UPDATE rollouts SET plan = 'damaged' WHERE id = 1")
+    with pytest.raises(DecodeError, match="malformed"):
+        rollouts.tick(fleet.db, now_s=fleet.now_s)
+    assert asked(fleet) == ["digits:1", "-", "digits:2", "digits:2"]
+
+
+def test_what_a_rollout_did_before_it_failed_is_undone(fleet: Depot) -> None:
+    start(fleet)
+    fleet.commit("pi-1")
+    with fleet.db.write() as session:
+        broken = "CREATE TRIGGER broken BEFORE INSERT ON desired WHEN new.device = 'pi-2'"
+        session.connection().exec_driver_sql(f"{broken} BEGIN SELECT RAISE(ABORT, 'no'); END")
+    before = audit.list_audit(fleet.db)
+    with pytest.raises(IntegrityError):
+        rollouts.tick(fleet.db, now_s=fleet.now_s)
+    assert (rollouts.get_rollout(fleet.db, 1).wave, audit.list_audit(fleet.db)) == (1, before)
 
 
 def test_blobs_are_live_while_somebody_needs_them(fleet: Depot) -> None:
@@ -272,7 +347,16 @@ def test_blobs_are_live_while_somebody_needs_them(fleet: Depot) -> None:
     assert wanted is not None
     assert (wanted.manifest, wanted.artifact) == (manifest, artifact.digest)
     assert golden.digest != artifact.digest
-    rollouts.abort(fleet.db, 1, restore="keep", now_s=fleet.now_s, actor="ann")
-    assert len(rollouts.live_blobs(fleet.db)) == 3, "pi-1 has not got it yet"
     fleet.commit("pi-1")
+    assert len(rollouts.live_blobs(fleet.db)) == 3, "others will be sent it"
+    abort(fleet, 1, "keep")
+    assert rollouts.live_blobs(fleet.db) == []
+
+
+def test_blobs_are_live_for_a_device_that_fetches_again_what_it_had(fleet: Depot) -> None:
+    complete(fleet, 1)
+    assert rollouts.live_blobs(fleet.db) == []
+    fleet.trying("pi-2", "download")
+    assert len(rollouts.live_blobs(fleet.db)) == 3
+    fleet.commit("pi-2")
     assert rollouts.live_blobs(fleet.db) == []
