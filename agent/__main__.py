@@ -85,7 +85,7 @@ def build(config: Config, store: Store, inbox: Inbox) -> tuple[Broker, Superviso
         config=config,
         store=store,
         link=broker,
-        ask_http=HttpBlocks(inbox.put).ask,
+        http=HttpBlocks(inbox.put),
         start_worker=WorkerProcess.start,
         on_worker=inbox.put,
         metrics=SystemMetrics(store.directory),

@@ -3,7 +3,7 @@
 Rules upheld here:
 - Only a block with the right hash is written, except while the list of hashes cannot be had over
   MQTT: then HTTP brings the blob whole, and its digest decides at the end.
-- Every subscription made here is taken back, whatever the end.
+- Every subscription and every request made here is taken back, whatever the end.
 """
 
 from collections.abc import Callable
@@ -101,6 +101,7 @@ class Fetch:
         self._timer.cancel()
         self._services.link.unsubscribe(sorted(self._subscribed))
         self._subscribed.clear()
+        self._services.http.forget(self.ref.digest)
         if self._part is not None:
             self._part.close()
 
@@ -186,7 +187,7 @@ class Fetch:
         self._subscribe([topics.block(fleet, digest, want.index) for want in wants if want.transport == "mqtt"])
         for want in wants:
             if want.transport == "http" and self._url:
-                self._services.ask_http(self._url, self.ref, want.index)
+                self._services.http.ask(self._url, self.ref, want.index)
 
     def _subscribe(self, wanted: list[str]) -> None:
         self._services.link.subscribe(wanted)

@@ -42,10 +42,11 @@ class Metrics(Protocol):
     def read(self, worker_pid: int | None) -> SystemReading: ...
 
 
-class AskHttp(Protocol):
-    """See `adapters.http_blocks.HttpBlocks.ask`."""
+class BlockSource(Protocol):
+    """See `adapters.http_blocks.HttpBlocks`."""
 
-    def __call__(self, artifacts_url: str, ref: BlobRef, index: int) -> None: ...
+    def ask(self, artifacts_url: str, ref: BlobRef, index: int) -> None: ...
+    def forget(self, digest: str) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ class Services:
     config: Config
     store: Store
     link: Link
-    ask_http: AskHttp
+    http: BlockSource
     start_worker: StartWorker
     on_worker: OnWorker
     metrics: Metrics

@@ -1,9 +1,11 @@
 """Blocks over HTTP, by Range requests, in a thread of its own that exists once something was asked.
 
-httpx costs memory that most boards never need, so it is imported with the first request.
+Rules upheld here:
+- What is asked for twice before it was answered is fetched once, so what waits is bounded by the blobs' sizes.
+- What is forgotten is not fetched any more, and not answered.
+- httpx costs memory that most boards never need, so it is imported with the first request.
 """
 
-import queue
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -28,6 +30,10 @@ class HttpBlock(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+_Key = tuple[str, int]
+"""Digest and index of a block."""
+
+
 class _Request(msgspec.Struct, frozen=True):
     url: str
     ref: BlobRef
@@ -41,7 +47,8 @@ class _Unsuitable(Exception):
 class HttpBlocks:
     def __init__(self, on_block: Callable[[HttpBlock], None]) -> None:
         self._on_block = on_block
-        self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._wanted: dict[_Key, _Request] = {}
+        self._asked = threading.Condition()
         self._thread: threading.Thread | None = None
 
     def ask(self, artifacts_url: str, ref: BlobRef, index: int) -> None:
@@ -49,22 +56,40 @@ class HttpBlocks:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="http blocks", daemon=True)
             self._thread.start()
-        self._requests.put(_Request(f"{artifacts_url.rstrip('/')}/{ref.digest}", ref, index))
+        request = _Request(f"{artifacts_url.rstrip('/')}/{ref.digest}", ref, index)
+        with self._asked:
+            self._wanted.setdefault((ref.digest, index), request)
+            self._asked.notify()
 
-    def stop(self) -> None:
-        self._requests.put(None)
+    def forget(self, digest: str) -> None:
+        """Nobody wants blocks of this blob any more."""
+        with self._asked:
+            self._wanted = {key: request for key, request in self._wanted.items() if key[0] != digest}
 
     def _run(self) -> None:
         import httpx
 
         with httpx.Client(timeout=TIMEOUT_S, follow_redirects=True) as client:
-            while (request := self._requests.get()) is not None:
+            while True:
+                request = self._oldest()
                 try:
                     data, reason = _fetch(client, request), ""
                 except (httpx.HTTPError, httpx.InvalidURL, _Unsuitable) as error:
                     data, reason = None, f"{request.url}: {error or type(error).__name__}"
                 digest, index = request.ref.digest, request.index
-                self._on_block(HttpBlock(digest=digest, index=index, data=data, reason=reason))
+                if self._strike_out((digest, index)):
+                    self._on_block(HttpBlock(digest=digest, index=index, data=data, reason=reason))
+
+    def _oldest(self) -> _Request:
+        """What has waited longest. It stays wanted while it is fetched."""
+        with self._asked:
+            self._asked.wait_for(lambda: self._wanted)
+            return next(iter(self._wanted.values()))
+
+    def _strike_out(self, key: _Key) -> bool:
+        """Whether it was wanted until now."""
+        with self._asked:
+            return self._wanted.pop(key, None) is not None
 
 
 def _fetch(client: "httpx.Client", request: _Request) -> bytes:

@@ -52,6 +52,19 @@ class StillMetrics:
         )
 
 
+class FakeHttp:
+    """Remembers what waits for an answer, which a test puts into the inbox."""
+
+    def __init__(self) -> None:
+        self.wanted: list[tuple[str, BlobRef, int]] = []
+
+    def ask(self, artifacts_url: str, ref: BlobRef, index: int) -> None:
+        self.wanted.append((artifacts_url, ref, index))
+
+    def forget(self, digest: str) -> None:
+        self.wanted = [entry for entry in self.wanted if entry[1].digest != digest]
+
+
 class Rig:
     """`boot` starts an agent on the directory, `cut` ends it as a power cut does: without a word.
 
@@ -63,7 +76,7 @@ class Rig:
             device=DEVICE, fleet=FLEET, state_dir=str(directory), artifacts=ArtifactsConfig(disk_reserve_bytes=0)
         )
         self.clock = HandClock()
-        self.http: list[tuple[str, BlobRef, int]] = []
+        self.http = FakeHttp()
         self.retained: dict[str, bytes] = {}
         self.boots = 0
         self.yard = Yard()
@@ -91,7 +104,7 @@ class Rig:
             clock=self.clock, on_trouble=self._trouble,
         )  # fmt: skip
         services = Services(
-            config=self.config, store=self.store, link=self.link, ask_http=self._ask_http, chance=lambda: 0.5,
+            config=self.config, store=self.store, link=self.link, http=self.http, chance=lambda: 0.5,
             start_worker=self.yard.start, on_worker=self.inbox.put, metrics=StillMetrics(), runtimes=runtimes,
             clock=self.clock, timers=timers, log=log,
         )  # fmt: skip
@@ -179,9 +192,6 @@ class Rig:
     def _trouble(self, reason: str) -> None:
         assert self.troubles is not None, reason
         self.troubles.append(reason)
-
-    def _ask_http(self, artifacts_url: str, ref: BlobRef, index: int) -> None:
-        self.http.append((artifacts_url, ref, index))
 
 
 def _aside(path: Path) -> Path:

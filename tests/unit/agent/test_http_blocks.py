@@ -1,7 +1,8 @@
 """Blocks over HTTP from a real server: right bytes, or a reason, never more than was asked for."""
 
 import queue
-from collections.abc import Iterator
+import threading
+from collections.abc import Mapping
 
 import pytest
 
@@ -14,11 +15,10 @@ REF = describe(DATA)
 
 
 @pytest.fixture
-def answers() -> Iterator[tuple[HttpBlocks, "queue.SimpleQueue[HttpBlock]"]]:
+def answers() -> tuple[HttpBlocks, "queue.SimpleQueue[HttpBlock]"]:
     got: queue.SimpleQueue[HttpBlock] = queue.SimpleQueue()
     blocks = HttpBlocks(got.put)
-    yield blocks, got
-    blocks.stop()
+    return blocks, got
 
 
 Answers = tuple[HttpBlocks, "queue.SimpleQueue[HttpBlock]"]
@@ -65,3 +65,49 @@ def test_a_server_that_is_not_there_is_a_reason(answers: Answers) -> None:
     answer = got.get(timeout=5)
     assert answer.data is None
     assert url in answer.reason
+
+
+class SlowShelf(dict[str, bytes]):
+    """Blobs of a server that answers once it is let go, and counts what it is asked for."""
+
+    def __init__(self, blobs: Mapping[str, bytes]) -> None:
+        super().__init__(blobs)
+        self.asked: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.may_go = threading.Event()
+
+    def get(self, digest: str, _default: object = None) -> bytes:  # type: ignore[override]  # what the server uses
+        self.asked.put(digest)
+        self.may_go.wait(5)
+        return self[digest]
+
+
+def test_what_waits_already_is_fetched_once(answers: Answers) -> None:
+    blocks, got = answers
+    shelf = SlowShelf({REF.digest: DATA})
+    with serving_blobs(shelf) as url:
+        for _ in range(50):
+            for index in range(REF.block_count):
+                blocks.ask(url, REF, index)
+        shelf.may_go.set()
+        found = [got.get(timeout=5).index for _ in range(REF.block_count)]
+        blocks.ask(url, REF, 0)
+        assert got.get(timeout=5).index == 0
+    assert found == list(range(REF.block_count))
+    assert shelf.asked.qsize() == REF.block_count + 1
+
+
+def test_what_is_forgotten_is_neither_fetched_nor_answered(answers: Answers) -> None:
+    blocks, got = answers
+    other = describe(b"other")
+    shelf = SlowShelf({REF.digest: DATA, other.digest: b"other"})
+    with serving_blobs(shelf) as url:
+        for index in range(REF.block_count):
+            blocks.ask(url, REF, index)
+        assert shelf.asked.get(timeout=5) == REF.digest
+        blocks.forget(REF.digest)
+        blocks.ask(url, other, 0)
+        shelf.may_go.set()
+        assert got.get(timeout=5).data == b"other"
+        assert shelf.asked.get(timeout=5) == other.digest
+    assert shelf.asked.empty()
+    assert got.empty()

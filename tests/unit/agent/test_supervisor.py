@@ -268,7 +268,7 @@ def test_a_block_that_stays_damaged_comes_over_http(rig: Rig) -> None:
     rig.link.damage = {_artifact_topic(V1, 1): 99}
     rig.publish(V1)
     rig.want(1, V1, url="http://controller/blobs")
-    assert [(url, index) for url, _, index in rig.http] == [("http://controller/blobs", 1)]
+    assert [(url, index) for url, _, index in rig.http.wanted] == [("http://controller/blobs", 1)]
     ref, data = V1.blobs[1]
     rig.inbox.put(HttpBlock(digest=ref.digest, index=1, data=split(data)[1]))
     rig.wait(6)
@@ -281,12 +281,20 @@ def test_with_nothing_on_the_broker_everything_comes_over_http(rig: Rig) -> None
     rig.want(1, V1, url="http://controller/blobs")
     for _ in range(60):
         rig.wait(1, windows=False)
-        while rig.http:
-            _, ref, index = rig.http.pop(0)
+        while rig.http.wanted:
+            _, ref, index = rig.http.wanted.pop(0)
             rig.inbox.put(HttpBlock(digest=ref.digest, index=index, data=split(blobs[ref.digest][1])[index]))
         rig.settle()
     rig.wait(6)
     assert _serving_version(rig) == 1
+
+
+def test_requests_over_http_end_with_the_download_that_made_them(rig: Rig) -> None:
+    rig.want(1, V1, url="http://controller/blobs")
+    rig.wait(20, windows=False)
+    assert {ref.digest for _, ref, _ in rig.http.wanted} == {V1.assignment.manifest.digest}
+    rig.want(2, V2, url="http://controller/blobs")
+    assert rig.http.wanted == []
 
 
 def test_a_download_is_given_up_after_its_limit(tmp_path: Path) -> None:
