@@ -31,7 +31,7 @@ from wherry.agent.worker.messages import Feed, Serve, Window
 from wherry.protocol.types import VersionRef
 
 SAVE_AGAIN_S = 5.0
-FOUND_ANEW: tuple[EventKind, ...] = ("healthy", "breach", "assigned", "renewed", "satisfied", "refused")
+FOUND_ANEW: tuple[EventKind, ...] = ("healthy", "breach", "assigned", "renewed", "satisfied", "refused", "restore")
 """A verdict is said again every second while it holds, and a wish stands in the record."""
 
 REMARKS = 16

@@ -17,12 +17,23 @@ Effect = Callable[[SlotRecord, Phase, str], SlotRecord]
 
 def begin(slot: SlotRecord, _phase: Phase, _reason: str) -> SlotRecord:
     """Attempt what is wished."""
-    return msgspec.structs.replace(slot, attempt=Attempt(wish=_wish(slot)))
+    wish = _wish(slot)
+    lost = None if slot.lost is not None and slot.lost.ref == wish.ref else slot.lost
+    return msgspec.structs.replace(slot, attempt=Attempt(wish=wish), lost=lost)
+
+
+def begin_again(slot: SlotRecord, _phase: Phase, _reason: str) -> SlotRecord:
+    """Attempt what was lost, once."""
+    assert slot.lost is not None, "this event comes of a loss"
+    epoch, generation = _order(slot)
+    wish = Wish(assignment=slot.lost, epoch=epoch, generation=generation)
+    return msgspec.structs.replace(slot, attempt=Attempt(wish=wish, restores=True), lost=None)
 
 
 def renew(slot: SlotRecord, _phase: Phase, _reason: str) -> SlotRecord:
     """The same assignment under a newer generation: go on, and answer the newer one."""
-    return msgspec.structs.replace(slot, attempt=msgspec.structs.replace(_attempt(slot), wish=_wish(slot)))
+    attempt = msgspec.structs.replace(_attempt(slot), wish=_wish(slot), restores=False)
+    return msgspec.structs.replace(slot, attempt=attempt)
 
 
 def abandon(slot: SlotRecord, _phase: Phase, _reason: str) -> SlotRecord:
@@ -45,13 +56,11 @@ def refuse(slot: SlotRecord, _phase: Phase, reason: str) -> SlotRecord:
 
 
 def reject(slot: SlotRecord, phase: Phase, reason: str) -> SlotRecord:
-    attempt = _attempt(slot)
-    return msgspec.structs.replace(_settle(slot, attempt.wish, "rejected", phase, reason), attempt=None)
+    return msgspec.structs.replace(_conclude(slot, "rejected", phase, reason), attempt=None)
 
 
 def revert(slot: SlotRecord, phase: Phase, reason: str) -> SlotRecord:
-    attempt = _attempt(slot)
-    return msgspec.structs.replace(_settle(slot, attempt.wish, "reverted", phase, reason), attempt=None)
+    return msgspec.structs.replace(_conclude(slot, "reverted", phase, reason), attempt=None)
 
 
 def quarantine(slot: SlotRecord, _phase: Phase, reason: str) -> SlotRecord:
@@ -61,9 +70,15 @@ def quarantine(slot: SlotRecord, _phase: Phase, reason: str) -> SlotRecord:
 def commit(slot: SlotRecord, phase: Phase, _reason: str) -> SlotRecord:
     attempt = _attempt(slot)
     last_good = slot.last_good if slot.incumbent in (None, attempt.ref) or slot.incumbent_failed else slot.incumbent
-    settled = _settle(slot, attempt.wish, "committed", phase, "")
+    known = (attempt.wish.assignment, *(entry for entry in slot.assignments if entry.ref != attempt.ref))
     return msgspec.structs.replace(
-        settled, incumbent=attempt.ref, last_good=last_good, incumbent_failed=False, attempt=None
+        _conclude(slot, "committed", phase, ""),
+        incumbent=attempt.ref,
+        last_good=last_good,
+        incumbent_failed=False,
+        attempt=None,
+        assignments=tuple(entry for entry in known if entry.ref in (attempt.ref, last_good)),
+        lost=None,
     )
 
 
@@ -83,7 +98,11 @@ def give_up(slot: SlotRecord, phase: Phase, reason: str) -> SlotRecord:
 def forget_incumbent(slot: SlotRecord, _phase: Phase, _reason: str) -> SlotRecord:
     """The incumbent's file is damaged on disk: that is no fault of the version, so it is fetched again."""
     return msgspec.structs.replace(
-        slot, incumbent=slot.last_good, last_good=None, settled=slot.wish is None or slot.attempt is not None
+        slot,
+        incumbent=slot.last_good,
+        last_good=None,
+        settled=slot.wish is None or slot.attempt is not None,
+        lost=next((entry for entry in slot.assignments if entry.ref == slot.incumbent), None),
     )
 
 
@@ -102,6 +121,12 @@ def with_baseline(slot: SlotRecord, p95_ms: float | None) -> SlotRecord:
     return msgspec.structs.replace(slot, attempt=msgspec.structs.replace(_attempt(slot), incumbent_p95_ms=p95_ms))
 
 
+def _conclude(slot: SlotRecord, result: Result, phase: Phase, reason: str) -> SlotRecord:
+    """How the attempt ended, as the answer to its wish; one that restores leaves the answer that was given."""
+    attempt = _attempt(slot)
+    return slot if attempt.restores else _settle(slot, attempt.wish, result, phase, reason)
+
+
 def _settle(slot: SlotRecord, wish: Wish, result: Result, phase: Phase, reason: str) -> SlotRecord:
     outcome = Outcome(
         ref=wish.ref,
@@ -116,10 +141,15 @@ def _settle(slot: SlotRecord, wish: Wish, result: Result, phase: Phase, reason: 
 
 def _failure(slot: SlotRecord, failed: VersionRef, phase: Phase, reason: str) -> Outcome:
     """That the incumbent failed, under the newest document that asked for anything."""
-    epoch, generation = (slot.wish.epoch, slot.wish.generation) if slot.wish is not None else (0, 0)
+    epoch, generation = _order(slot)
     return Outcome(
         ref=failed, epoch=epoch, generation=generation, result="reverted", phase=phase, reason=clip_reason(reason)
     )
+
+
+def _order(slot: SlotRecord) -> tuple[int, int]:
+    """Epoch and generation of the newest document that asked for anything."""
+    return (slot.wish.epoch, slot.wish.generation) if slot.wish is not None else (0, 0)
 
 
 def _isolate(slot: SlotRecord, ref: VersionRef, reason: str) -> SlotRecord:

@@ -4,6 +4,8 @@ Rules upheld here:
 - `incumbent` is the version that served last and is served again when the candidate fails.
 - `last_good` is the committed version before the incumbent; it is tried once when the incumbent fails.
 - `wish` is the newest assignment; it is `settled` once it has an outcome, so that nothing is tried twice.
+- `assignments` are those that incumbent and last good came of; `lost` is the one of an incumbent whose files were
+  damaged, for which it is fetched again, once, where nothing else can serve.
 """
 
 from collections.abc import Iterable, Iterator
@@ -45,11 +47,15 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """`tries` counts the starts of the candidate; `incumbent_p95_ms` is what it is measured against."""
+    """`tries` counts the starts of the candidate; `incumbent_p95_ms` is what it is measured against.
+
+    One that `restores` answers no wish: it brings back what was lost, and has no outcome.
+    """
 
     wish: Wish
     tries: Count = 0
     incumbent_p95_ms: float | None = None
+    restores: bool = False
 
     @property
     def ref(self) -> VersionRef:
@@ -68,6 +74,8 @@ class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
     attempt: Attempt | None = None
     outcome: Outcome | None = None
     quarantine: tuple[QuarantineEntry, ...] = ()
+    assignments: tuple[Assignment, ...] = ()
+    lost: Assignment | None = None
 
     def quarantined(self, artifact: str) -> str | None:
         """Why `artifact` is in quarantine; None where it is not."""
@@ -83,7 +91,8 @@ class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
     def refs(self) -> Iterator[VersionRef]:
         """Every version whose files must stay on disk."""
         candidate = None if self.attempt is None else self.attempt.ref
-        for ref in (self.incumbent, self.last_good, candidate):
+        lost = None if self.lost is None else self.lost.ref
+        for ref in (self.incumbent, self.last_good, candidate, lost):
             if ref is not None:
                 yield ref
 

@@ -19,7 +19,7 @@ from wherry.agent.core.record import BEFORE_SWITCH, REST, SlotRecord
 from wherry.protocol.up.reported import Phase
 
 EventKind = Literal[
-    "assigned", "renewed", "satisfied", "refused",  # a wish arrived or came up for its turn
+    "assigned", "renewed", "satisfied", "refused", "restore",  # a wish arrived or came up for its turn
     "fits", "unfit", "fetched", "unfetchable", "verified", "corrupt", "unrunnable",
     "self-test-passed", "self-test-failed", "candidate-serving", "candidate-failed",
     "healthy", "breach",
@@ -87,6 +87,7 @@ FETCH_AGAIN = Row("rolling-back", (effects.forget_incumbent,), ("start-serving",
 TABLE: Table = {
     # a wish
     **_leave(REST, "assigned", Row("preflight", (effects.begin,), ("fetch-manifest",))),
+    ("empty", "restore"): Row("preflight", (effects.begin_again,), ("fetch-manifest",)),
     **_stay(REST, "satisfied", effect=effects.acknowledge),
     **_stay(REST, "refused", effect=effects.refuse),
     **_stay((*BEFORE_SWITCH, "probation"), "renewed", effect=effects.renew),
@@ -165,7 +166,8 @@ def pursue(slot: SlotRecord) -> SlotEvent | None:
     """The event that the newest wish amounts to in this state; None where nothing is to be done now."""
     wish = slot.wish
     if wish is None or slot.settled or slot.state == "rolling-back":
-        return None
+        is_lost = slot.state == "empty" and slot.lost is not None and slot.quarantined(slot.lost.artifact) is None
+        return SlotEvent("restore", "its files were damaged") if is_lost else None
     if slot.attempt is not None and slot.attempt.ref == wish.ref:
         return None if slot.attempt.wish == wish else SlotEvent("renewed")
     if slot.incumbent == wish.ref and not slot.incumbent_failed:

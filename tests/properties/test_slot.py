@@ -16,7 +16,7 @@ from wherry.agent.core.slot import TABLE, EventKind, Row, SlotEvent, Step, exhau
 from wherry.protocol.up.reported import Phase
 
 ASSIGNMENTS = [make_version(number, artifact=bytes([number])).assignment for number in range(1, 5)]
-OF_WISHES = {"assigned", "renewed", "satisfied", "refused"}
+OF_WISHES = {"assigned", "renewed", "satisfied", "refused", "restore"}
 OF_THE_INCUMBENT = {
     "serving-up", "serving-down", "serving-prevented", "incumbent-exhausted", "nothing-left", "incumbent-damaged",
 }  # fmt: skip

@@ -129,6 +129,40 @@ def test_a_damaged_only_version_is_fetched_again(tmp_path: Path) -> None:
     assert _served(rig) == [V1.assignment.artifact]
 
 
+def test_a_damaged_only_version_is_fetched_again_although_another_one_is_wished_that_is_in_quarantine(
+    tmp_path: Path,
+) -> None:
+    rig = Rig(tmp_path).boot()
+    rig.deploy(1, V1)
+    rig.conduct[V2.assignment.artifact] = Conduct(errors=50)
+    rig.deploy(2, V2)
+    rig.store.blobs.discard(V1.assignment.artifact)
+    rig.cut().boot()
+    rig.wait(8)
+    assert _served(rig) == [V1.assignment.artifact]
+    assert rig.slot.state == "running"
+    outcome = rig.slot.outcome
+    assert outcome is not None
+    assert (outcome.ref, outcome.generation, outcome.result) == (V2.assignment.ref, 2, "rejected")
+
+
+def test_a_version_that_was_lost_and_cannot_be_had_any_more_is_asked_for_once(tmp_path: Path) -> None:
+    rig = Rig(tmp_path).boot()
+    rig.deploy(1, V1)
+    rig.conduct[V2.assignment.artifact] = Conduct(errors=50)
+    rig.deploy(2, V2)
+    rig.store.blobs.discard(V1.assignment.artifact)
+    rig.retained.clear()
+    rig.cut().boot()
+    assert rig.slot.state == "download"
+    rig.wait(rig.config.artifacts.give_up_s + 10)
+    assert rig.slot.state == "empty"
+    rig.cut().boot()
+    assert rig.slot.state == "empty"
+    rig.deploy(3, V1)
+    assert _served(rig) == [V1.assignment.artifact]
+
+
 def test_events_of_before_the_cut_go_out_with_the_numbers_they_had(tmp_path: Path) -> None:
     rig = Rig(tmp_path).boot(online=False)
     rig.cut().boot()

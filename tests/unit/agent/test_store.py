@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.support.cargo_hold import make_version
@@ -42,6 +43,15 @@ def test_a_whole_record_with_slots_comes_back(tmp_path: Path) -> None:
     file = RecordFile(tmp_path)
     file.save(record)
     assert RecordFile(tmp_path).load() == record
+
+
+def test_a_record_of_before_assignments_were_kept_is_read(tmp_path: Path) -> None:
+    slot = SlotRecord(state="running", incumbent=make_version(1).assignment.ref)
+    raw = msgspec.to_builtins(DeviceRecord(slots={"main": slot}))
+    for name in ("assignments", "lost"):
+        del raw["slots"]["main"][name]
+    (tmp_path / "state.a").write_bytes(pack(1, msgspec.msgpack.encode(raw)))
+    assert RecordFile(tmp_path).load() == DeviceRecord(slots={"main": slot})
 
 
 def test_with_any_one_byte_of_the_newest_copy_flipped_or_missing_the_one_before_counts(tmp_path: Path) -> None:
