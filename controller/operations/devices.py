@@ -23,6 +23,8 @@ from wherry.protocol.up.telemetry import SystemReading
 
 DEFAULT_PERIOD_S = 3600.0
 DEFAULT_LINES = 200
+MAX_REVERTS = 100
+"""Of one device, the newest: one that reverts all day must not make its page endless."""
 
 
 class DeviceView(Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -67,7 +69,10 @@ class Revert(Struct, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class DeviceDetail(Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """`events` are the newest, newest first; `readings` by slot and version; `system` the newest."""
+    """`events` are the newest, newest first; `reverts` the newest, oldest first; `system` the newest.
+
+    `readings` are by slot and version.
+    """
 
     device: DeviceView
     readings: tuple[Reading, ...]
@@ -138,7 +143,7 @@ def get_logs(
 def remove_device(db: Database, device: str, *, now_s: float, actor: str) -> None:
     """Forget a device until it is heard from again. Idempotent. Raises NotFound where it never was.
 
-    Whoever publishes must clear its retained topics, or the broker will speak for it once more.
+    Afterwards the caller clears its retained topics, or the broker will speak for it once more.
     """
     with db.write() as session:
         row = session.get(DeviceRow, device)
@@ -192,7 +197,7 @@ def _reading(slot: str, model: str, version: int, windows: Sequence[TelemetryRow
 def _reverts(session: Session, device: str) -> tuple[Revert, ...]:
     wanted = select(EventRow).where(EventRow.device == device, EventRow.kind.in_(("rejected", "reverted")))
     found = []
-    for row in session.scalars(wanted.order_by(EventRow.id)):
+    for row in session.scalars(wanted.order_by(EventRow.id.desc()).limit(MAX_REVERTS)).all()[::-1]:
         event = msgspec.json.decode(row.body, type=Event)
         if event.ref is not None:
             found.append(

@@ -25,11 +25,16 @@ MAX_COUNT = 2**40
 
 
 def apply_status(db: Database, device: str, status: Status, *, now_s: float) -> bool:
-    """False where it is of an earlier session, a stale will, and was ignored."""
+    """False where it is of an earlier session, a stale will, and was ignored.
+
+    Only a device says that it is online, so that is never stale: a lower number is that of a new disk,
+    from which it counts anew. A higher one that is not online comes from a session whose beginning was
+    missed.
+    """
     _bound(status.session)
     with db.write() as session:
         row = _device(session, device, now_s)
-        if status.session < row.session:
+        if status.presence != "online" and status.session < row.session:
             return False
         row.presence, row.session = status.presence, status.session
         if status.presence == "online":

@@ -1,4 +1,7 @@
-"""What is thrown away, so that the database stays bounded. Events and audit rows are kept."""
+"""What is thrown away, so that telemetry and logs stay bounded.
+
+Events and audit rows are kept for good: they are the record, and they grow only with what happens.
+"""
 
 from sqlalchemy import delete, func, select
 

@@ -26,6 +26,21 @@ def test_a_will_of_an_earlier_session_is_ignored(depot: Depot) -> None:
     assert (the_device(depot).presence, the_device(depot).last_seen_s) == ("lost", 1.0)
 
 
+def test_a_board_with_a_new_disk_counts_its_sessions_anew(depot: Depot) -> None:
+    ingest.apply_status(depot.db, "pi-1", Status(presence="online", session=8_000_001), now_s=1.0)
+    ingest.apply_status(depot.db, "pi-1", Status(presence="lost", session=8_000_001), now_s=2.0)
+    assert ingest.apply_status(depot.db, "pi-1", Status(presence="online", session=1), now_s=3.0)
+    assert (the_device(depot).presence, the_device(depot).last_seen_s) == ("online", 3.0)
+    assert ingest.apply_status(depot.db, "pi-1", Status(presence="lost", session=1), now_s=4.0)
+    assert the_device(depot).presence == "lost"
+
+
+def test_a_board_that_came_and_went_unseen_is_lost(depot: Depot) -> None:
+    ingest.apply_status(depot.db, "pi-1", Status(presence="online", session=1), now_s=1.0)
+    assert ingest.apply_status(depot.db, "pi-1", Status(presence="lost", session=2), now_s=2.0)
+    assert the_device(depot).presence == "lost"
+
+
 def test_any_message_makes_a_device_known(depot: Depot) -> None:
     assert depot.event("pi-1", 1, "started")
     assert the_device(depot).id == "pi-1"
@@ -113,6 +128,14 @@ def test_reverts_are_told_with_their_reasons(depot: Depot) -> None:
         "reverted",
         "p95 90 ms, limit 20 ms",
     )
+
+
+def test_only_the_newest_reverts_are_told_oldest_first(depot: Depot) -> None:
+    ref = _ref(depot)
+    for seq in range(devices.MAX_REVERTS + 5):
+        depot.event("pi-1", seq, "reverted", ref, f"{seq}")
+    reverts = devices.get_device(depot.db, "pi-1", now_s=depot.now_s).reverts
+    assert [revert.reason for revert in reverts] == [f"{seq}" for seq in range(5, devices.MAX_REVERTS + 5)]
 
 
 def test_a_removed_device_is_gone_until_it_speaks(depot: Depot) -> None:
