@@ -52,7 +52,6 @@ class BrokerProcess:
 
     def __init__(self, kind: ChildKind, run_dir: Path, host: str, port: int) -> None:
         self.kind: ChildKind = kind
-        self.starts = 0
         self._run_dir = run_dir
         self._host = host
         self._port = port
@@ -102,7 +101,6 @@ class BrokerProcess:
                 stderr=log,
                 start_new_session=True,
             )
-        self.starts += 1
         await self._await_ready(self._child)
 
     def _command(self) -> tuple[list[str], str]:

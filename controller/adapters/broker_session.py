@@ -52,11 +52,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Heard(Struct, frozen=True, kw_only=True):
-    """A message of a device, as the broker handed it over; `retained` says it may be old."""
+    """A message of a device, as the broker handed it over."""
 
     device: str
     message: UpMessage
-    retained: bool
 
 
 Handle = Callable[[list[Heard]], Awaitable[None]]
@@ -202,7 +201,7 @@ class BrokerSession:
             self.refused += 1
             _log.warning("a message was refused", topic=message.topic.value, error=str(error)[:300])
             return None
-        return Heard(device=topic.device, message=decoded, retained=message.retain)
+        return Heard(device=topic.device, message=decoded)
 
     async def publish(self, topic: str, payload: bytes, *, retain: bool, expiry_s: float | None = None) -> None:
         """Return when the broker has taken it. Raises Unavailable while there is no connection."""

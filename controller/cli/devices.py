@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from wherry.controller.cli import show
-from wherry.controller.cli.options import DEFAULT_URL, Json, Url, device_id
+from wherry.controller.cli.options import DEFAULT_URL, Json, Url, Yes, confirm, device_id
 
 app = typer.Typer(help="The devices of the fleet.")
 
@@ -46,6 +46,30 @@ def show_device(
         show.as_json(found)
         return
     _show(found)
+
+
+@app.command("remove")
+def remove_device(
+    device: Annotated[str, typer.Argument(help="Its id.")],
+    yes: Yes = False,
+    json: Json = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Forget a device, and what the broker keeps of it. Rollouts count it no more.
+
+    Stop its agent first: a device that is heard from again is known again.
+
+    Example: wherry devices remove pi-1
+    """
+    from wherry.controller.cli.api import Api
+
+    api, path = Api(url), f"devices/{device_id(device)}"
+    confirm(f"Remove {device} from the fleet?", yes=yes)
+    removed = api._call("DELETE", path)  # noqa: SLF001 - the only one that deletes anything
+    if json:
+        show.as_json(removed)
+    else:
+        typer.echo(f"{device} is removed; it is known again as soon as it speaks")
 
 
 def _rows(device: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -9,6 +9,7 @@ from wherry.controller.http.bodies import answer, read_json
 from wherry.controller.http.desk import ACTOR, AtDesk
 from wherry.controller.operations import devices
 from wherry.controller.operations.actions import record_action
+from wherry.protocol import topics
 from wherry.protocol.down.action import Action, ActionKind
 from wherry.protocol.types import Digest, Name, Struct
 
@@ -43,6 +44,15 @@ async def get_events(device: str, desk: AtDesk, max_events: int = Query(100, ge=
     return answer(detail.events)
 
 
+@router.delete("/{device}")
+async def remove_device(device: str, desk: AtDesk) -> Response:
+    """Forget it, here and on the broker, until it is heard from again. Idempotent; after a 503 say it again."""
+    await desk.ledger.run(devices.remove_device, device, now_s=desk.now_s(), actor=ACTOR)
+    await desk.session.publish_retained((topic, b"") for topic in _retained(desk.config.fleet, device))
+    desk.helm.wake()
+    return answer({"device": device, "removed": True})
+
+
 @router.post("/{device}/actions")
 async def send_action(device: str, request: Request, desk: AtDesk) -> Response:
     """Record the order and publish it: 202, since the device answers with an event that names its id."""
@@ -58,3 +68,9 @@ async def send_action(device: str, request: Request, desk: AtDesk) -> Response:
     await desk.ledger.run(record_action, device, action, now_s=now_s, actor=ACTOR)
     await desk.session.publish_action(device, action)
     return answer(action, 202)
+
+
+def _retained(fleet: str, device: str) -> list[str]:
+    """What the broker keeps of a device, or for it."""
+    said = [topics.up(fleet, device, kind) for kind in ("status", "birth", "reported")]
+    return [*said, topics.down(fleet, device, "desired")]

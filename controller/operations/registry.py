@@ -46,15 +46,6 @@ def add_blob(db: Database, ref: BlobRef, *, now_s: float) -> None:
         _add_blob(session, ref, now_s)
 
 
-def find_blob(db: Database, digest: str) -> BlobRef:
-    """Raises NotFound where the artifact store was never given the blob."""
-    with db.read() as session:
-        row = session.get(BlobRow, digest)
-        if row is None:
-            raise NotFound(f"no blob {digest}", "upload it first")
-        return _ref(row)
-
-
 def create_version(
     db: Database,
     manifest: Manifest,

@@ -1,4 +1,4 @@
-"""The real HTTP API on a real port, over a real database and store; the broker is the one thing that is missing."""
+"""The real HTTP API on a real port, over a real database and store; the broker is missing, or a `Shelf`."""
 
 import asyncio
 import threading
@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import uvicorn
 
+from tests.support.shelf import Shelf
 from tests.support.wait import wait_until
 from wherry.controller.adapters.artifacts import ArtifactStore
 from wherry.controller.adapters.blocks import BlockPublisher
@@ -43,11 +45,11 @@ class HttpDesk:
 
 
 @contextmanager
-def serving(data_dir: Path, max_artifact_bytes: int = LIMIT_BYTES) -> Iterator[HttpDesk]:
+def serving(data_dir: Path, max_artifact_bytes: int = LIMIT_BYTES, *, shelf: Shelf | None = None) -> Iterator[HttpDesk]:
     config = ControllerConfig(data_dir=data_dir, fleet=FLEET, max_artifact_bytes=max_artifact_bytes)
     db = open_database(config.database_path)
     ledger = Ledger(db)
-    server = Server(uvicorn.Config(make_app(_desk(config, ledger)), port=0, log_config=None, lifespan="off"))
+    server = Server(uvicorn.Config(make_app(_desk(config, ledger, shelf)), port=0, log_config=None, lifespan="off"))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()), name="http")
     thread.start()
     try:
@@ -61,13 +63,13 @@ def serving(data_dir: Path, max_artifact_bytes: int = LIMIT_BYTES) -> Iterator[H
         ledger.close()
 
 
-def _desk(config: ControllerConfig, ledger: Ledger) -> Desk:
+def _desk(config: ControllerConfig, ledger: Ledger, shelf: Shelf | None) -> Desk:
     async def handle(_batch: list[Heard]) -> None:
         """Nobody is heard."""
 
     artifacts = ArtifactStore(config.artifacts_dir)
     woken = asyncio.Event()
-    session = BrokerSession(Address(host="127.0.0.1", port=1), config.fleet, handle, woken.set)
+    session: Any = shelf or BrokerSession(Address(host="127.0.0.1", port=1), config.fleet, handle, woken.set)
     blocks = BlockPublisher(artifacts, session, config.fleet, config.markers_dir)
     helm = Helm(ledger, session, blocks, woken, artifacts_url="", tick_s=1.0)
     return Desk(

@@ -86,7 +86,7 @@ def _turn(helm: Helm, *more: Callable[[], Awaitable[None] | None]) -> None:
 
 def _damaged(digest: str, block: int | None, **more: object) -> Heard:
     event = Event(boot_id="b", seq=1, at_s=1.0, kind="block-damaged", digest=digest, block=block, **more)
-    return Heard(device="pi-1", message=event, retained=False)
+    return Heard(device="pi-1", message=event)
 
 
 def test_blocks_go_out_before_the_documents_that_name_them(bridge: Bridge) -> None:

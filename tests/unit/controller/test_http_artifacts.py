@@ -6,12 +6,13 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.support.http_desk import LIMIT_BYTES, HttpDesk, serving
 from tests.support.wait import wait_until
-from wherry.controller.operations import registry
-from wherry.protocol.blob import describe
+from wherry.controller.store.tables import BlobRow
+from wherry.protocol.blob import BlobRef, describe
 from wherry.protocol.types import is_digest
 
 DATA = random.Random(1).randbytes(200_000)
@@ -41,19 +42,24 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpDesk]:
         yield desk
 
 
+def _recorded(desk: HttpDesk) -> BlobRef:
+    with desk.db.read() as session:
+        return msgspec.convert(session.get_one(BlobRow, DIGEST), BlobRef, from_attributes=True)
+
+
 def test_the_same_bytes_may_be_put_again(desk: HttpDesk) -> None:
     first, second = (desk.client.put(URL, content=DATA) for _ in range(2))
     assert (first.status_code, second.status_code) == (201, 200)
     assert first.headers["location"] == f"/api/v1{URL}"
     assert first.json() == second.json()
-    assert registry.find_blob(desk.db, DIGEST) == describe(DATA)
+    assert _recorded(desk) == describe(DATA)
     assert desk.left_behind() == [DIGEST, f"{DIGEST}.hashes"]
 
 
 def test_a_put_repairs_a_record_that_a_killed_controller_did_not_write(desk: HttpDesk) -> None:
     (desk.artifacts_dir / DIGEST).write_bytes(DATA)
     assert desk.client.put(URL, content=DATA).status_code == 200
-    assert registry.find_blob(desk.db, DIGEST) == describe(DATA)
+    assert _recorded(desk) == describe(DATA)
 
 
 @pytest.mark.parametrize(

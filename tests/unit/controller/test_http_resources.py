@@ -8,7 +8,10 @@ import pytest
 
 from tests.support.controller_values import make_manifest, make_plan
 from tests.support.depot import FLEET, Depot
+from tests.support.http_desk import FLEET as FLEET_NAME
 from tests.support.http_desk import HttpDesk, serving
+from tests.support.shelf import Shelf
+from wherry.protocol import topics
 from wherry.protocol.blob import sha256
 
 
@@ -93,6 +96,30 @@ def test_devices_are_listed_and_described(desk: HttpDesk) -> None:
     detail = desk.client.get("/devices/pi-1").json()
     assert detail["device"] == listed[0]
     assert desk.client.get("/devices/pi-1/events").json() == []
+
+
+def test_a_device_is_removed_with_what_the_broker_keeps_of_it(tmp_path: Path) -> None:
+    shelf = Shelf(FLEET_NAME)
+    kept = [topics.up(FLEET_NAME, "pi-1", kind) for kind in ("status", "birth", "reported")]
+    kept.append(topics.down(FLEET_NAME, "pi-1", "desired"))
+    others = topics.up(FLEET_NAME, "pi-2", "status")
+    shelf.retained = dict.fromkeys([*kept, others], b"{}")
+    with serving(tmp_path, shelf=shelf) as desk:
+        depot = Depot(tmp_path / "controller.db")
+        depot.device("pi-1")
+        depot.device("pi-2")
+        for _ in range(2):
+            assert desk.client.delete("/devices/pi-1").json() == {"device": "pi-1", "removed": True}
+        assert list(shelf.retained) == [others]
+        assert [device["id"] for device in desk.client.get("/devices").json()] == ["pi-2"]
+        assert [row["action"] for row in desk.client.get("/audit").json()] == ["device-removed"]
+        depot.device("pi-1")
+        depot.db.close()
+        assert desk.client.get("/devices/pi-1").status_code == 200, "who speaks again is known again"
+
+
+def test_a_removal_that_the_broker_did_not_take_is_to_be_repeated(desk: HttpDesk) -> None:
+    assert desk.client.delete("/devices/pi-1").status_code == 503
 
 
 def test_the_audit_tells_who_did_what(desk: HttpDesk) -> None:

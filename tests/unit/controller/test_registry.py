@@ -6,6 +6,7 @@ from tests.support.controller_values import make_manifest
 from tests.support.depot import Depot
 from wherry.controller.errors import Invalid, NotFound
 from wherry.controller.operations import audit, registry
+from wherry.protocol.blob import describe
 from wherry.protocol.manifest import decode_manifest
 
 
@@ -14,7 +15,7 @@ def test_versions_are_numbered_and_their_manifests_kept(depot: Depot) -> None:
     assert [str(first), str(second)] == ["digits:1", "digits:2"]
     kept = decode_manifest(depot.kept[second.manifest_ref.digest])
     assert (kept.version, kept) == (2, second.manifest)
-    assert registry.find_blob(depot.db, second.manifest_ref.digest) == second.manifest_ref
+    assert describe(depot.kept[second.manifest_ref.digest]) == second.manifest_ref
     assert [row.action for row in audit.list_audit(depot.db)] == ["version-created"] * 2
 
 
