@@ -40,9 +40,17 @@ def of(error: Exception) -> Response:
     """The problem for one of our errors; 500 for a class that the table does not know."""
     for kind, (status, title) in STATUS.items():
         if isinstance(error, kind):
-            message, fix = (error.message, error.fix) if isinstance(error, ControllerError) else (str(error), "")
-            return problem(status, title, message, fix)
+            return problem(status, title, *_words(error))
     return problem(500, "internal error", "a bug of ours; the controller's log has it")
+
+
+def _words(error: Exception) -> tuple[str, str]:
+    """What is wrong, and what to do where that is known."""
+    if isinstance(error, ControllerError):
+        return error.message, error.fix
+    if isinstance(error, OverflowError):
+        return "a number is larger than any that can be kept", "send one below 2**63"
+    return str(error), ""
 
 
 def install(app: FastAPI) -> None:

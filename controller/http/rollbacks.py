@@ -1,5 +1,8 @@
 """`/rollbacks`: the whole fleet back to a version, at once."""
 
+from typing import Annotated
+
+import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -7,7 +10,7 @@ from wherry.controller.core.plan import Target
 from wherry.controller.http.bodies import answer, read_json
 from wherry.controller.http.desk import ACTOR, AtDesk
 from wherry.controller.operations.rollback import DEADLINE_S, rollback
-from wherry.protocol.types import Name, Seconds, Struct
+from wherry.protocol.types import Name, Struct
 
 router = APIRouter(prefix="/rollbacks", tags=["rollouts"])
 
@@ -19,7 +22,7 @@ class NewRollback(Struct, frozen=True, kw_only=True):
     version: int | None = None
     slot: Name = "main"
     target: Target | None = None
-    device_deadline_s: Seconds = DEADLINE_S
+    device_deadline_s: Annotated[float, msgspec.Meta(gt=0)] = DEADLINE_S
 
 
 @router.post("")

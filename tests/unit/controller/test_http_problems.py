@@ -94,6 +94,7 @@ def test_an_order_about_what_does_not_exist_is_404(desk: HttpDesk, path: str, bo
         ),
         ("/rollouts/1/abort", b'{"restore": "nothing"}', "$.restore"),
         ("/rollbacks", b'{"model": 3}', "$.model"),
+        ("/rollbacks", b'{"model": "digits", "version": 1, "device_deadline_s": 0}', "$.device_deadline_s"),
         ("/devices/pi-1/actions", b'{"kind": "explode"}', "$.kind"),
         ("/models/digits/versions", b"{}", "manifest"),
         ("/models/digits/versions", msgspec.json.encode({"manifest": make_manifest("c")}), "not uploaded"),
@@ -118,6 +119,11 @@ def test_a_number_that_cannot_be_right_is_422(desk: HttpDesk, path: str) -> None
     assert _refused(desk, "GET", path)[0] == 422
 
 
+@pytest.mark.parametrize("path", [f"/rollouts/{HUGE}", f"/logs?after_id={HUGE}"])
+def test_a_number_that_no_row_can_have_is_told_in_words_of_our_own(desk: HttpDesk, path: str) -> None:
+    assert _refused(desk, "GET", path) == (422, "a number is larger than any that can be kept; send one below 2**63")
+
+
 def test_a_body_without_end_is_413(desk: HttpDesk) -> None:
     assert _refused(desk, "POST", "/rollouts", json.dumps("x" * 5_000_000).encode())[0] == 413
 
@@ -140,6 +146,11 @@ def test_what_the_present_state_does_not_allow_is_409(desk: HttpDesk, path: str,
 def test_an_order_that_cannot_be_sent_is_503(desk: HttpDesk) -> None:
     status, line = _refused(desk, "POST", "/devices/pi-1/actions", b'{"kind": "collect-logs"}')
     assert (status, "not connected to the broker" in line) == (503, True)
+
+
+def test_a_device_that_was_never_known_cannot_be_removed(desk: HttpDesk) -> None:
+    for device in ("pi-9", "%23", "pi-1%2F%2B"):
+        assert _refused(desk, "DELETE", f"/devices/{device}")[0] == 404
 
 
 def test_another_method_is_405_and_told_which_are_allowed(desk: HttpDesk) -> None:
