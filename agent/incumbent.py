@@ -96,7 +96,7 @@ class Incumbent:
 
     def _hooks(self) -> Hooks:
         return Hooks(
-            loaded=lambda _loaded: self._seat.serve(self._serve) if self._seat else None,
+            loaded=lambda: self._seat.serve(self._serve) if self._seat else None,
             tested=lambda _tested: None,
             serving=self._serving,
             window=self._window,

@@ -93,7 +93,7 @@ class Orders:
             self._answer(action, reason, done=False)
 
         hooks = Hooks(
-            loaded=lambda _loaded: seat.test(launch.test),
+            loaded=lambda: seat.test(launch.test),
             tested=tested,
             serving=lambda: None,
             window=lambda _window: None,

@@ -35,7 +35,7 @@ Role = Literal["serving", "candidate", "check"]
 class Hooks(msgspec.Struct, frozen=True, kw_only=True):
     """Whom to tell. The last two get the reason; not called for a worker that was told to stop."""
 
-    loaded: Callable[[Loaded], None]
+    loaded: Callable[[], None]
     tested: Callable[[SelfTested], None]
     serving: Callable[[], None]
     window: Callable[[Window], None]
@@ -87,7 +87,7 @@ class Seat:
                 self._hooks.window(answer)
             case "loading", Loaded():
                 self._answered("ready")
-                self._hooks.loaded(answer)
+                self._hooks.loaded()
             case "testing", SelfTested():
                 self._answered("ready")
                 self._hooks.tested(answer)

@@ -105,7 +105,7 @@ class Trial:
 
     def _hooks(self) -> Hooks:
         return Hooks(
-            loaded=lambda _loaded: self._loaded(),
+            loaded=self._loaded,
             tested=self._tested,
             serving=lambda: self._happen(SlotEvent("candidate-serving")),
             window=self._measured,

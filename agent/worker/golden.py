@@ -42,14 +42,10 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """`reason` is for a person. The worst of all vectors; infinite and -1 where an output was not finite."""
+    """`reason` is for a person: what is out of tolerance, or the worst of all vectors."""
 
     ok: bool
     reason: str
-    vectors: int
-    worst_abs: float
-    worst_cosine: float
-    top1_share: float
 
 
 def cases(golden: GoldenSet, family: Family, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> list[Case]:
@@ -99,10 +95,6 @@ def judge(differences: Iterable[Difference], tolerance: Tolerance) -> Verdict:
         ok=not broken,
         reason=f"{len(runs)} golden vectors on {tolerance.family} "
         + (f"out of tolerance: {broken}" if broken else f"within tolerance: {measured}"),
-        vectors=len(runs),
-        worst_abs=worst_abs,
-        worst_cosine=worst_cosine,
-        top1_share=top1_share,
     )
 
 

@@ -62,20 +62,13 @@ class Answer(Struct, frozen=True, kw_only=True, tag_field="type"):
 
 class Loaded(Answer, frozen=True, kw_only=True, tag="loaded"):
     runtime_version: str
-    load_ms: float
-    rss_bytes: Count
 
 
 class SelfTested(Answer, frozen=True, kw_only=True, tag="self-tested"):
-    """`reason` says in words what was compared and, where not `ok`, what was out of tolerance."""
+    """`reason` says in words what was compared, what it took and, where not `ok`, what was out of tolerance."""
 
     ok: bool
     reason: Reason
-    vectors: Count
-    worst_abs: float
-    worst_cosine: float
-    p50_ms: float
-    p95_ms: float
 
 
 class Serving(Answer, frozen=True, kw_only=True, tag="serving"):

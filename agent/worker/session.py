@@ -1,11 +1,10 @@
 """One worker's life: orders in, answers out, serving in between. One thread does it all."""
 
 import contextlib
-from time import monotonic, perf_counter
+from time import monotonic
 
 from wherry.agent.worker.channel import WorkerChannel
 from wherry.agent.worker.errors import ChannelClosed, OrderRefused
-from wherry.agent.worker.memory import rss_bytes
 from wherry.agent.worker.messages import (
     Load,
     Loaded,
@@ -65,10 +64,8 @@ class Session:
     def _obey_load(self, order: Load) -> None:
         if self._model:
             raise OrderRefused("a worker loads one model in its life")
-        start = perf_counter()
         self._model = load_model(order, self._load)
-        load_ms = (perf_counter() - start) * 1e3
-        self._channel.say(Loaded(runtime_version=self._model.version, load_ms=load_ms, rss_bytes=rss_bytes()))
+        self._channel.say(Loaded(runtime_version=self._model.version))
 
     def _stop(self) -> None:
         if self._serving:

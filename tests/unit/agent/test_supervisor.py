@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from tests.support.cargo_hold import DEVICE, FLEET, Version, desire, make_version
-from tests.support.fake_worker import Conduct
+from tests.support.fake_worker import PASSED, Conduct
 from tests.support.rig import Rig
 from wherry.agent.adapters.http_blocks import HttpBlock
 from wherry.agent.config import ArtifactsConfig, WorkerConfig
@@ -47,6 +47,7 @@ def test_a_version_goes_through_all_its_states_and_is_committed(rig: Rig) -> Non
     rig.deploy(1, V1)
     states = [event.to_phase for event in rig.events("transition")]
     assert states == ["preflight", "download", "verify", "self-test", "switch", "probation", "running"]
+    assert rig.events("transition")[4].reason == PASSED
     assert rig.events("committed")[0].ref == V1.assignment.ref
     assert rig.reported().generation == 1
     assert _serving_version(rig) == 1
