@@ -114,7 +114,8 @@ def _take_back(rollout: Rollout, members: Sequence[Member], now_s: float) -> lis
         return []
     if not taken:
         return [Finish(state=rollout.ending, reason=f"{rollout.reason}; it was sent to nobody")]
-    told = f"; {len(taken) - len(missing)} of {len(taken)} devices confirmed that it is taken back"
+    confirmed = sum(entry.known and is_back(entry) for entry in taken)
+    told = f"; {confirmed} of {len(taken)} devices confirmed that it is taken back"
     absent = f", not heard from: {', '.join(entry.device for entry in missing[:5])}" if missing else ""
     return [Finish(state=rollout.ending, reason=rollout.reason + told + absent)]
 
@@ -124,7 +125,10 @@ def _overdue(member: Member, limit_s: float) -> bool:
 
 
 def is_back(member: Member) -> bool:
-    """Whether the device has accepted that the version was taken back, and tries nothing any more."""
+    """Whether the device has accepted that the version was taken back, and tries nothing any more.
+
+    Nobody waits for one that was removed.
+    """
     if member.restored is None or not member.known:
         return True
     if member.report is None or member.accepted < member.restored.order:

@@ -76,6 +76,18 @@ def test_a_revert_ends_although_a_device_stays_away() -> None:
     assert "not heard from: pi-2" in world.rollout.reason
 
 
+def test_a_removed_device_is_not_waited_for_and_has_confirmed_nothing() -> None:
+    world = World(make_plan(2), [["pi-1", "pi-2"]])
+    world.tick()
+    world.settle("pi-1", "rejected", "bad")
+    world.tick(1.0)
+    world.settle("pi-1")
+    world.change("pi-2", known=False)
+    world.tick(1.0)
+    assert world.rollout.state == "reverted"
+    assert world.rollout.reason.endswith("1 of 2 devices confirmed that it is taken back")
+
+
 def test_hold_stops_and_leaves_the_version_where_it_has_settled() -> None:
     world = World(make_plan(2, on_breach="hold"), [["pi-1", "pi-2"], ["pi-3"]])
     world.tick()
