@@ -12,10 +12,18 @@ DEVICE_PATTERN = "^[a-z0-9-]{1,63}" + _END
 NAME_PATTERN = "^[a-z0-9][a-z0-9._-]{0,62}" + _END
 DIGEST_PATTERN = "^[0-9a-f]{64}" + _END
 
+MAX_COUNT = 2**53
+"""Every JSON library keeps integers up to here exactly, and every database up to beyond."""
+
+MAX_ORDINAL = 2**40
+"""Of an epoch or a generation: out of reach by counting, and far from where anything overflows. A device
+that obeyed a larger one could never be given a newer document again."""
+
 DeviceId = Annotated[str, msgspec.Meta(pattern=DEVICE_PATTERN, description="Lower case letters, digits, hyphens.")]
 Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, description="Of a model, variant, slot or fleet.")]
 Digest = Annotated[str, msgspec.Meta(pattern=DIGEST_PATTERN, description="SHA-256, 64 hexadecimal digits.")]
-Count = Annotated[int, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
+Ordinal = Annotated[int, msgspec.Meta(ge=0, le=MAX_ORDINAL)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Reason = Annotated[str, msgspec.Meta(max_length=500)]

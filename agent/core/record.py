@@ -9,14 +9,13 @@ Rules upheld here:
 """
 
 from collections.abc import Iterable, Iterator
-from typing import get_args
 
 import msgspec
 
 from wherry.protocol.codec import encode
 from wherry.protocol.down.desired import Assignment
 from wherry.protocol.errors import TooLarge
-from wherry.protocol.types import MAX_REASON_CHARS, Count, Name, VersionRef
+from wherry.protocol.types import MAX_REASON_CHARS, Count, Name, Ordinal, VersionRef
 from wherry.protocol.up.reported import Outcome, Phase, QuarantineEntry, Reported, SlotReport
 
 MAX_QUARANTINE = 16
@@ -28,7 +27,6 @@ MAX_EXECUTED_ACTIONS = 200
 SHORT_REASON_CHARS = 60
 """Where the whole of a reason makes a report too long."""
 
-STATES: tuple[Phase, ...] = get_args(Phase)
 REST: tuple[Phase, ...] = ("empty", "running", "safe-mode")
 BEFORE_SWITCH: tuple[Phase, ...] = ("preflight", "download", "verify", "self-test", "switch")
 """The states of an attempt in which the incumbent still serves."""
@@ -38,8 +36,8 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """An assignment and the desired document that it stood in."""
 
     assignment: Assignment
-    epoch: Count
-    generation: Count
+    epoch: Ordinal
+    generation: Ordinal
 
     @property
     def ref(self) -> VersionRef:
@@ -100,8 +98,8 @@ class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
 class DeviceRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The whole record. `boots` counts starts of the agent and makes session numbers grow over them."""
 
-    epoch: Count = 0
-    generation: Count = 0
+    epoch: Ordinal = 0
+    generation: Ordinal = 0
     artifacts_url: str | None = None
     boots: Count = 0
     executed: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 
 from wherry.protocol.blob import BlobRef
-from wherry.protocol.types import Count, Digest, Message, Name, Struct, VersionRef
+from wherry.protocol.types import Digest, Message, Name, Ordinal, Struct, VersionRef
 
 
 class Assignment(Struct, frozen=True, kw_only=True):
@@ -39,7 +39,7 @@ class Assignment(Struct, frozen=True, kw_only=True):
 class Desired(Message, frozen=True, kw_only=True, tag="desired"):
     """`artifacts_url` is where blobs can be had over HTTP: `{artifacts_url}/{digest}`, with Range."""
 
-    epoch: Count
-    generation: Count
+    epoch: Ordinal
+    generation: Ordinal
     slots: Annotated[tuple[Assignment, ...], msgspec.Meta(max_length=16)] = ()
     artifacts_url: Annotated[str, msgspec.Meta(max_length=500)] | None = None

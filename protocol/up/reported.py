@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from wherry.protocol.types import Count, Digest, Message, Name, Reason, Struct, VersionRef
+from wherry.protocol.types import Digest, Message, Name, Ordinal, Reason, Struct, VersionRef
 
 Phase = Literal[
     "empty", "running", "preflight", "download", "verify", "self-test",
@@ -19,8 +19,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """How the last attempt ended: of which version, for which desired document, where and why."""
 
     ref: VersionRef
-    epoch: Count
-    generation: Count
+    epoch: Ordinal
+    generation: Ordinal
     result: Result
     phase: Phase
     reason: Reason = ""
@@ -45,6 +45,6 @@ class SlotReport(Struct, frozen=True, kw_only=True):
 class Reported(Message, frozen=True, kw_only=True, tag="reported"):
     """`epoch` and `generation` are those of the newest desired document that the device has accepted."""
 
-    epoch: Count
-    generation: Count
+    epoch: Ordinal
+    generation: Ordinal
     slots: Annotated[tuple[SlotReport, ...], msgspec.Meta(max_length=16)]

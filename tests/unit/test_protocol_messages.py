@@ -16,6 +16,7 @@ from wherry.protocol.errors import Malformed, MessageError, TooLarge
 from wherry.protocol.manifest import decode_manifest, encode_manifest
 from wherry.protocol.schema import schemas
 from wherry.protocol.topics import DOWN_KINDS, UP_KINDS
+from wherry.protocol.types import MAX_ORDINAL
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden" / "v1").glob("*.json"))
 SCHEMAS = Path(wherry.protocol.__file__).parent / "schemas" / "v1"
@@ -127,3 +128,12 @@ def test_what_the_receiver_would_refuse_is_not_sent() -> None:
     line = wherry.protocol.up.LogLine(at_s=0.0, level="info", event="x", fields={"long": "y" * limits.MAX_LOG_BYTES})
     with pytest.raises(TooLarge):
         codec.encode(wherry.protocol.up.Log(boot_id="b", batch=0, lines=(line,)))
+
+
+@pytest.mark.parametrize("field", ["epoch", "generation"])
+@pytest.mark.parametrize("number", [MAX_ORDINAL + 1, 2**63, 2**64, 10**400])
+def test_a_document_numbered_past_what_can_be_overtaken_is_refused(field: str, number: int) -> None:
+    numbers = {"epoch": 1, "generation": 1} | {field: number}
+    text = '{{"type":"desired","epoch":{epoch},"generation":{generation}}}'.format(**numbers)
+    with pytest.raises(Malformed):
+        codec.decode_down("desired", text.encode())
