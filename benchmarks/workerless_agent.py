@@ -19,7 +19,7 @@ class IdleWorker:
 
     def __init__(self, slot: str, role: str, on_event: OnEvent) -> None:
         self.worker_id = f"{slot}-{role}-idle-{next(_numbers)}"
-        self._slot, self._role, self._on_event = slot, role, on_event
+        self._on_event = on_event
         self._ended = False
 
     @property
@@ -33,9 +33,7 @@ class IdleWorker:
     def kill(self) -> None:
         if not self._ended:
             self._ended = True
-            self._on_event(
-                WorkerEnded(worker_id=self.worker_id, slot=self._slot, role=self._role, exit_code=0, detail="stopped")
-            )
+            self._on_event(WorkerEnded(worker_id=self.worker_id, exit_code=0, detail="stopped"))
 
     def close(self) -> None:
         """Nothing is open."""

@@ -50,8 +50,6 @@ class WorkerEvent(msgspec.Struct, frozen=True, kw_only=True):
     """Something that a worker did, by the worker's own id."""
 
     worker_id: str
-    slot: str
-    role: str
 
 
 class WorkerSaid(WorkerEvent, frozen=True, kw_only=True):
@@ -76,7 +74,7 @@ class WorkerProcess:
 
     def __init__(self, slot: str, role: str, on_event: OnEvent) -> None:
         self.worker_id = f"{slot}-{role}-{next(_numbers)}"
-        self._slot, self._role, self._on_event = slot, role, on_event
+        self._on_event = on_event
         self._ours, self._theirs = socket.socketpair()
         self._lock = threading.Lock()
         self._started = threading.Event()
@@ -199,7 +197,7 @@ class WorkerProcess:
         try:
             for body in self._frames.feed(data):
                 answer = decode_answer(body)
-                self._on_event(WorkerSaid(worker_id=self.worker_id, slot=self._slot, role=self._role, answer=answer))
+                self._on_event(WorkerSaid(worker_id=self.worker_id, answer=answer))
         except ChannelBroken as error:
             self._accuse(f"killed because of what it said: {error}")
             return False
@@ -226,15 +224,7 @@ class WorkerProcess:
         return f"{told}: {self._last_words.line}" if self._last_words.line else told
 
     def _end(self, exit_code: int, detail: str) -> None:
-        self._on_event(
-            WorkerEnded(
-                worker_id=self.worker_id,
-                slot=self._slot,
-                role=self._role,
-                exit_code=exit_code,
-                detail=clip_reason(detail),
-            )
-        )
+        self._on_event(WorkerEnded(worker_id=self.worker_id, exit_code=exit_code, detail=clip_reason(detail)))
 
 
 def command(fd: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from wherry.agent.adapters.store import Store
 from wherry.protocol import topics
 from wherry.protocol.blob import BlobRef, describe, hash_list, split
 from wherry.protocol.down.desired import Assignment, Desired
@@ -71,3 +72,14 @@ def make_version(
 def desire(generation: int, *versions: Version, epoch: int = 1, url: str | None = None) -> Desired:
     slots = tuple(version.assignment for version in versions)
     return Desired(epoch=epoch, generation=generation, slots=slots, artifacts_url=url)
+
+
+def hold(store: Store, data: bytes) -> str:
+    """Put a blob into a store by way of a part, as a download does; its digest."""
+    ref = describe(data)
+    part = store.parts.open(ref)
+    for index, block in enumerate(split(data)):
+        part.write(index, block)
+    part.close()
+    store.blobs.adopt(part.path, ref.digest)
+    return ref.digest

@@ -1,8 +1,9 @@
 """Kills a store at every call that changes the disk, and looks at what a new one finds: `DIR two-copies|one-copy`.
 
-A child process takes a store from one version to the next and kills itself before its N-th such call, or in the
-middle of it where it is a write. N grows until a child comes through. The parent then opens the directory and
-prints every N whose outcome is not allowed, and at last the number of points.
+A child process runs an agent, with a fake link and fake workers, from one version to the next and kills itself before
+its N-th such call, or in the middle of it where it is a write. N grows until a child comes through. The parent then
+starts an agent on what is left, which must serve at once and come to the new version, prints every N where it does
+not, and at last the number of points.
 """
 
 import os
@@ -14,10 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.cargo_hold import make_version
-from wherry.agent.adapters.store import Store
+from tests.support.rig import Rig
 from wherry.agent.adapters.store.record import RecordFile
-from wherry.agent.core.record import DeviceRecord, SlotRecord
-from wherry.protocol.blob import split
 
 OLD, NEW = make_version(1), make_version(2)
 CALLS = ("open", "pwrite", "ftruncate", "fsync", "rename", "replace", "unlink", "chmod")
@@ -47,46 +46,32 @@ class Killer:
 
 
 def prepare(directory: Path) -> None:
-    store = Store(directory)
-    for _, data in OLD.blobs:
-        store.blobs.put(data)
-    for generation in (1, 2):
-        store.save(DeviceRecord(generation=generation, slots={"main": SlotRecord(incumbent=OLD.assignment.ref)}))
-    store.close()
+    rig = Rig(directory).boot()
+    rig.deploy(1, OLD)
+    rig.cut()
 
 
 def deploy(directory: Path) -> None:
-    """What an agent does to the disk from a download to the end of its attempt."""
-    store = Store(directory)
-    for ref, data in NEW.blobs:
-        part = store.parts.open(ref)
-        for index, block in enumerate(split(data)):
-            part.write(index, block)
-        part.close()
-        store.blobs.adopt(part.path, ref.digest)
-    store.events.add(b"event")
-    refs = {"incumbent": NEW.assignment.ref, "last_good": OLD.assignment.ref}
-    store.save(DeviceRecord(generation=3, slots={"main": SlotRecord(**refs)}))
-    store.collect_garbage()
-    store.save(DeviceRecord(generation=4, slots={"main": SlotRecord(incumbent=NEW.assignment.ref)}))
-    store.collect_garbage()
+    """What an agent does to the disk from its start to the end of an attempt."""
+    Rig(directory).boot().deploy(2, NEW)
 
 
 def problem(directory: Path) -> str | None:
     """What is wrong with a directory that was left at any point; None where it is as it may be."""
-    store = Store(directory)
+    rig = Rig(directory)
     try:
-        if store.record.generation not in (2, 3, 4):
-            return f"generation {store.record.generation}"
-        for ref in store.record.slot("main").refs():
-            store.blobs.read(ref.manifest)
-            store.blobs.read(ref.artifact)
-        store.collect_garbage()
-        store.save(DeviceRecord(generation=9))
+        rig.boot()
+        if rig.store.record.generation not in (1, 2):
+            return f"generation {rig.store.record.generation}"
+        if not rig.yard.serving:
+            return f"nothing serves in state {rig.slot.state}"
+        rig.deploy(2, NEW)
+        if (rig.slot.state, rig.slot.incumbent) != ("running", NEW.assignment.ref):
+            return f"{rig.slot.incumbent} in state {rig.slot.state}"
     except Exception as error:  # noqa: BLE001  whatever it is, it is what the test wants to know
         return repr(error)
     finally:
-        store.close()
+        rig.cut()
     return None
 
 

@@ -112,11 +112,7 @@ class FakeWorker:
     def die(self, exit_code: int, detail: str) -> None:
         if not self.ended:
             self.ended, self.serving = True, False
-            self._on_event(
-                WorkerEnded(
-                    worker_id=self.worker_id, slot=self.slot, role=self.role, exit_code=exit_code, detail=detail
-                )
-            )
+            self._on_event(WorkerEnded(worker_id=self.worker_id, exit_code=exit_code, detail=detail))
 
     def kill(self) -> None:
         self.die(-9, "killed by signal 9 (SIGKILL)")
@@ -125,7 +121,7 @@ class FakeWorker:
         assert self.ended, "only a worker that has ended is closed"
 
     def _say(self, answer: AnyAnswer) -> None:
-        self._on_event(WorkerSaid(worker_id=self.worker_id, slot=self.slot, role=self.role, answer=answer))
+        self._on_event(WorkerSaid(worker_id=self.worker_id, answer=answer))
 
 
 class Yard:

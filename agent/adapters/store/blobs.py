@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from wherry.agent.adapters.store.durable import disk_errors, remove_others, sync_directory, write_new
+from wherry.agent.adapters.store.durable import disk_errors, remove_others, sync_directory
 from wherry.agent.errors import DamagedBlob
 from wherry.protocol.blob import sha256
 
@@ -23,15 +23,6 @@ class Blobs:
         """Raises StoreError where the disk does not say."""
         with disk_errors("looking for a blob"):
             return self.path(digest).exists()
-
-    def put(self, data: bytes) -> str:
-        """Keep a blob that is in memory; its digest. Raises StoreError."""
-        digest = sha256(data)
-        if not self.has(digest):
-            with disk_errors("keeping a blob"):
-                write_new(self.path(digest), data)
-                self.path(digest).chmod(READ_ONLY)
-        return digest
 
     def adopt(self, part: Path, digest: str) -> None:
         """Make a complete and verified part a blob. Raises StoreError."""

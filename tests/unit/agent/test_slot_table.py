@@ -1,14 +1,17 @@
 """The slot's tables: complete, reachable, always with a way out, and in step with the documentation."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from wherry.agent.core import diagram
-from wherry.agent.core.record import REST, STATES, SlotRecord
+from wherry.agent.core.record import REST, SlotRecord
 from wherry.agent.core.recovery import RECOVERY
 from wherry.agent.core.slot import TABLE, Impossible, SlotEvent, step
+from wherry.protocol.up.reported import Phase
 
+STATES = get_args(Phase)
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "slot-state-machine.md"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.support.cargo_hold import make_version
+from tests.support.cargo_hold import hold, make_version
 from wherry.agent.adapters.store import Store
 from wherry.agent.adapters.store.record import RecordFile, pack, unpack
 from wherry.agent.adapters.store.spool import Spool
@@ -130,7 +130,7 @@ def test_an_unchanged_record_is_not_written_again(tmp_path: Path) -> None:
 
 def test_blobs_are_read_only_and_verified_when_read(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    digest = store.blobs.put(b"cargo")
+    digest = hold(store, b"cargo")
     path = store.blobs.verified_path(digest)
     assert path.stat().st_mode & 0o777 == 0o444
     path.chmod(0o644)
@@ -192,7 +192,7 @@ def test_garbage_is_all_that_no_slot_names(tmp_path: Path) -> None:
     versions = [make_version(number) for number in range(1, 5)]
     for version in versions:
         for _, data in version.blobs:
-            store.blobs.put(data)
+            hold(store, data)
     store.parts.open(describe(b"x" * 100_000)).close()
     (tmp_path / "blobs" / "left.tmp").write_bytes(b"torn")
     incumbent, last_good, candidate, _ = (version.assignment.ref for version in versions)
