@@ -232,11 +232,13 @@ def test_a_slow_consumer_loses_no_inference_and_stops_no_worker(tiny: TinyCase) 
     directory = tiny.feed(np.zeros(60, np.int64))
     gate = threading.Event()
     windows: list[Window] = []
-    ended = threading.Event()
+    serving, ended = threading.Event(), threading.Event()
 
     def slow(event: WorkerSaid | WorkerEnded) -> None:
         if isinstance(event, WorkerEnded):
             ended.set()
+        elif isinstance(event.answer, Serving):
+            serving.set()
         elif isinstance(event.answer, Window):
             gate.wait(DEADLINE_S)
             windows.append(event.answer)
@@ -245,6 +247,7 @@ def test_a_slow_consumer_loses_no_inference_and_stops_no_worker(tiny: TinyCase) 
     try:
         worker.send(tiny.load("litert"))
         worker.send(Serve(feed=Feed(directory=str(directory), rate_hz=rate_hz), window_s=0.0005))
+        assert serving.wait(DEADLINE_S)
         busy_s = cpu_s(worker.pid)
         wait_until(lambda: cpu_s(worker.pid) > busy_s + 0.3)
         gate.set()
