@@ -7,6 +7,8 @@ import sys
 import uuid
 from pathlib import Path
 
+import structlog
+
 from wherry import __version__
 from wherry.agent import config as configuration
 from wherry.agent.adapters.broker import Broker, Will
@@ -52,10 +54,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(config: Config) -> None:
     store = Store(Path(config.state_dir))
-    try:
-        store.save(store.record.booted())
-    except StoreError as error:
-        raise StateDirUnusable(store.directory, str(error)) from error
     inbox = Inbox()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: inbox.put(Leave()))
@@ -67,9 +65,10 @@ def _run(config: Config) -> None:
 
 
 def build(config: Config, store: Store, inbox: Inbox) -> tuple[Broker, Supervisor]:
-    """Put the parts together. Probes the runtimes, which takes about a second."""
+    """Put the parts together. Probes the runtimes, which takes about a second. Raises StateDirUnusable."""
     clock, logs, boot_id = Clock(), LogBuffer(), uuid.uuid4().hex
     log = configure(config.log_level, logs, config.device)
+    _count_boot(store, log)
     birth = make_birth(config, boot_id)
     if not birth.runtimes:
         log.error("no runtime works on this device, so no version can run; install ai-edge-litert or tflite-runtime")
@@ -96,6 +95,18 @@ def build(config: Config, store: Store, inbox: Inbox) -> tuple[Broker, Superviso
         log=log,
     )
     return broker, Supervisor(services, inbox, outbox, birth, logs)
+
+
+def _count_boot(store: Store, log: structlog.typing.FilteringBoundLogger) -> None:
+    """On disk, unless that can only be read and has something to serve: then it is served."""
+    booted = store.record.booted()
+    try:
+        store.save(booted)
+    except StoreError as error:
+        if all(slot.incumbent is None for slot in store.record.slots.values()):
+            raise StateDirUnusable(store.directory, str(error)) from error
+        log.warning("the disk cannot be written, what is on it is served", reason=str(error))
+        store.record = booted
 
 
 def make_birth(config: Config, boot_id: str) -> Birth:

@@ -4,7 +4,7 @@ AgentError
 ├── SetupError             the operator must change something before the agent can start; exit status 2
 │   ├── BadConfig          a key of the configuration is missing or wrong
 │   ├── StateDirInUse      another agent holds the state directory
-│   ├── StateDirUnusable   it cannot be created or written
+│   ├── StateDirUnusable   it cannot be created, or cannot be written and holds nothing to serve
 │   └── NewerFormat        it was written by a newer agent
 └── StoreError             the disk failed or is full while running; the attempt fails, what serves stays
     └── DamagedBlob        bytes on disk do not have their digest

@@ -4,6 +4,7 @@ Bounded: the oldest go first when there are too many.
 """
 
 import bisect
+import contextlib
 from pathlib import Path
 
 from wherry.agent.adapters.store.durable import disk_errors, write_new
@@ -17,8 +18,10 @@ class Spool:
         self._max_events = max_events
         with disk_errors("opening the events"):
             self._numbers = sorted(int(path.name) for path in directory.iterdir() if path.name.isdigit())
-            for torn in directory.glob("*.tmp"):
-                torn.unlink(missing_ok=True)
+            torn = list(directory.glob("*.tmp"))
+        with contextlib.suppress(OSError):  # they are in nobody's way
+            for path in torn:
+                path.unlink(missing_ok=True)
         self._next = self._numbers[-1] + 1 if self._numbers else 0
 
     def __len__(self) -> int:

@@ -1,5 +1,6 @@
 """Opens the directory, holds its lock, and joins its parts."""
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterable
@@ -18,14 +19,14 @@ from wherry.protocol.types import VersionRef
 
 
 class Store:
-    """One state directory. Raises a SetupError where it cannot be used."""
+    """One state directory. Raises a SetupError where it cannot be used; one that can only be read can be used."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         try:
             for name in ("blobs", "parts", "events"):
                 (directory / name).mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock = _open_lock(directory / "lock")
         except OSError as error:
             raise StateDirUnusable(directory, error.strerror or str(error)) from error
         try:
@@ -89,3 +90,12 @@ class Store:
 
     def close(self) -> None:
         os.close(self._lock)
+
+
+def _open_lock(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
