@@ -4,7 +4,8 @@ Rules upheld here:
 - One event at a time; what an action causes at once waits until the step before is done.
 - Saved, then announced, then acted. A record that cannot be saved is tried again, and nothing is done meanwhile.
 - What happens meanwhile is told of a state that may be over by then: it is kept, and dropped where it fits no more.
-  Verdicts and wishes are never kept, for they are found anew.
+  Verdicts and wishes are never kept, for they are found anew. What leaves the record as it is needs no disk and is
+  acted on at once: an incumbent that crashes is started again.
 """
 
 from collections import deque
@@ -77,6 +78,8 @@ class SlotRunner:
         if self._save_again is None:
             self._queue.append(event)
             self._work()
+        elif knows(self._slot().state, event.kind) and (done := step(self._slot(), event)).after == done.before:
+            self._carry_out(done)
         elif event.kind not in FOUND_ANEW:
             self._meanwhile.append(event)
 

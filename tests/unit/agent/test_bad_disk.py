@@ -83,6 +83,24 @@ def test_the_ends_of_both_workers_are_remembered_while_a_step_waits(rig: Rig, si
     assert (rig.slot.outcome.result, rig.slot.outcome.phase) == ("rejected", state)
 
 
+def test_the_incumbent_is_started_again_while_a_step_waits(rig: Rig) -> None:
+    rig.deploy(1, V1)
+    rig.publish(V2)
+    rig.conduct[V2.assignment.artifact] = Conduct(silent_at="self-test")
+    rig.want(2, V2)
+    rig.break_record()
+    rig.yard.workers[1].die(-9, "killed by signal 9 (SIGKILL)")
+    rig.settle()
+    rig.yard.workers[0].die(-9, "killed by signal 9 (SIGKILL)")
+    rig.wait(2)
+    assert rig.slot.state == "self-test"
+    assert [worker.artifact for worker in rig.yard.serving] == [V1.assignment.artifact]
+    rig.mend_record()
+    rig.wait(8)
+    assert rig.slot.state == "running"
+    assert len(rig.yard.serving) == 1
+
+
 def test_the_end_of_the_incumbent_is_no_matter_once_the_candidate_serves(rig: Rig) -> None:
     """It came while the switch waited for the disk; in probation there is nobody to start again."""
     rig.deploy(1, V1)
