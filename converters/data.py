@@ -72,6 +72,13 @@ def check_fits(samples: Samples, input_shape: tuple[int, ...], classes: int | No
         )
 
 
+def check_varies(samples: Samples) -> None:
+    """A constant calibrates nothing, and everything agrees on it. Raises DataError."""
+    low, high = samples.span
+    if low == high:
+        raise DataError(f"{samples.path}: every value of x is {low:g}", "save real inputs, as the model will see them")
+
+
 def evenly(count: int, wanted: int) -> npt.NDArray[np.int64]:
     """At most `wanted` different indices, evenly spread over `count`, ascending."""
     return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(np.int64))

@@ -17,6 +17,12 @@ from pathlib import Path
 
 from wherry.converters.errors import OutputError
 
+MAX_NAME_BYTES = 200
+"""File systems take 255; the hidden sibling's name is longer than the directory's own."""
+
+TENSORFLOW_FULL = "ResourceExhaustedError"
+"""What TensorFlow makes of a full disk; it is not imported here."""
+
 
 @dataclass(frozen=True)
 class Staging:
@@ -49,6 +55,8 @@ class Staging:
 
 def check_free(out_dir: Path) -> None:
     """Raises OutputError where a package cannot be put."""
+    if len(os.fsencode(out_dir.name)) > MAX_NAME_BYTES:
+        raise OutputError(f"{out_dir.name[:40]}…: the name is too long", f"use at most {MAX_NAME_BYTES} bytes")
     if out_dir.exists() or out_dir.is_symlink():
         raise OutputError(f"{out_dir}: exists already", "remove it or choose another directory")
     if not out_dir.parent.is_dir():
@@ -71,8 +79,9 @@ def staging(out_dir: Path) -> Iterator[Staging]:
         stage.scratch.mkdir()
         stage.package.mkdir()
         yield stage
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or type(error).__name__ == TENSORFLOW_FULL:
             raise OutputError(f"{out_dir.parent}: no space left on the device", "free some space") from error
         raise
     finally:

@@ -11,7 +11,7 @@ import numpy as np
 
 from wherry.converters import findings, package
 from wherry.converters.compress import quantize
-from wherry.converters.data import Samples, check_fits, evenly, load_samples
+from wherry.converters.data import Samples, check_fits, check_varies, evenly, load_samples
 from wherry.converters.errors import BadRequest, NoRuntime, ParityLost
 from wherry.converters.findings import Converted, Inputs, Verified
 from wherry.converters.report import Report, encode_report
@@ -78,6 +78,7 @@ def _check_fits(request: ConversionRequest, inputs: Inputs, source: keras.Source
     classes = source.output_shape[0] if compare.is_scores(source.output_shape) else None
     for samples in inputs.given.values():
         check_fits(samples, source.input_shape, classes)
+        check_varies(samples)
     if request.labels and len(request.labels) != classes:
         raise BadRequest(
             f"{len(request.labels)} labels for a model with {classes or 'no'} classes",

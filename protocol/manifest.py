@@ -99,6 +99,11 @@ class HealthLimits(Struct, frozen=True, kw_only=True):
     probation_s: Seconds = 60.0
     deadline_s: Annotated[float, msgspec.Meta(gt=0)] = 900.0
 
+    def __post_init__(self) -> None:
+        """Raises ValueError, on decoding ValidationError, for limits under which nothing could ever be committed."""
+        if not self.probation_s < self.deadline_s:
+            raise ValueError(f"probation_s {self.probation_s:g} must be less than deadline_s {self.deadline_s:g}")
+
 
 class Manifest(Struct, frozen=True, kw_only=True):
     """What is signed about a version. `version` is 0 until the registry has numbered it."""

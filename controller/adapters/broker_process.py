@@ -67,7 +67,7 @@ class BrokerProcess:
         self._run_dir.mkdir(parents=True, exist_ok=True)
         self._port = self._port or free_port(self._host)
         await self._await_port()
-        await self._spawn()
+        await self._spawn_afresh()
         self._keeper = asyncio.create_task(self._keep(), name="broker keeper")
         return Address(host=self._host, port=self._port)
 
@@ -89,6 +89,16 @@ class BrokerProcess:
                     "choose another with --mqtt-port (0 takes a free one)",
                 )
             await asyncio.sleep(POLL_S)
+
+    async def _spawn_afresh(self) -> None:
+        """Start it, without the sessions that it had where it cannot read them."""
+        try:
+            await self._spawn()
+        except Unavailable:
+            if self.kind != "mosquitto" or not mosquitto.set_aside(self._run_dir, self._last_words()):
+                raise
+            _log.warning("the broker could not read its sessions and starts without them", kind=self.kind)
+            await self._spawn()
 
     async def _spawn(self) -> None:
         argv, user = self._command()
@@ -138,7 +148,7 @@ class BrokerProcess:
             pause_s = FIRST_PAUSE_S if loop.time() - started_s > STEADY_S else min(pause_s * 2, LONGEST_PAUSE_S)
             await asyncio.sleep(random.uniform(0, pause_s))  # noqa: S311 - jitter
             try:
-                await self._spawn()
+                await self._spawn_afresh()
             except (Unavailable, OSError) as error:
                 _log.warning("the broker does not start", kind=self.kind, error=str(error))
 

@@ -64,6 +64,18 @@ def user() -> str:
     return next((entry.pw_name for entry in pwd.getpwall() if entry.pw_name == "mosquitto"), "")
 
 
+def set_aside(run_dir: Path, said: str) -> bool:
+    """Move a database that mosquitto could not read out of its way; whether there was one.
+
+    It holds sessions and retained messages, and all of these are said and published again.
+    """
+    database = run_dir / SETTINGS["persistence_file"]
+    if "database" not in said or not database.exists():
+        return False
+    database.replace(database.with_suffix(".damaged"))
+    return True
+
+
 def prepare(run_dir: Path, host: str, port: int) -> list[str]:
     """Write the configuration and hand the directory over; the arguments to start it with."""
     (run_dir / CONFIGURATION).write_text(configuration(host, port))

@@ -1,5 +1,6 @@
 """Options that many commands have, and what checks and confirms what was typed."""
 
+import math
 import sys
 from typing import Annotated, Any, TypeVar
 
@@ -25,6 +26,9 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 def checked(fields: dict[str, Any], shape: type[T], command: str) -> T:
     """`fields` as `shape`. Raises Invalid, with the field and its bounds."""
+    for name, value in fields.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise Invalid(f"{name} is {value:g}, which is not a number to count to", f"see `{command} --help`")
     try:
         return msgspec.convert(fields, shape)
     except msgspec.ValidationError as error:

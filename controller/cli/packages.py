@@ -20,7 +20,7 @@ def add_package(api: Api, directory: Path, notes: str = "") -> dict[str, Any]:
     report = _read(directory / "report.json")
     try:
         body = {"manifest": manifest, "report": msgspec.json.decode(report), "notes": notes}
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid(f"{directory / 'report.json'} is damaged: {error}", "convert the model again") from error
     for ref, file in blobs:
         api.put_file(f"artifacts/{ref.digest}", file)

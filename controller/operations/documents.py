@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from wherry.controller.core.members import Order
 from wherry.controller.store.tables import DesiredRow, DeviceRow, MetaRow, RolloutDeviceRow
 from wherry.protocol.down.desired import Assignment, Desired
+from wherry.protocol.types import MAX_ORDINAL
 
 _slots: msgspec.json.Decoder[tuple[Assignment, ...]] = msgspec.json.Decoder(tuple[Assignment, ...])
 
@@ -67,6 +68,8 @@ def overtake(session: Session, device: DeviceRow, before: Order, *, now_s: float
 def _renew(session: Session, row: DesiredRow, device: DeviceRow, now_s: float) -> Order:
     accepted = (device.reported_epoch, device.reported_generation)
     epoch, generation = max((row.epoch, row.generation), accepted)
+    if generation == MAX_ORDINAL:  # nobody counts so far: it was forged, and the next epoch overtakes it
+        epoch, generation = epoch + 1, 0
     row.epoch, row.generation = max(epoch, current_epoch(session)), generation + 1
     row.changed_s = now_s
     session.flush()

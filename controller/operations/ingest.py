@@ -5,7 +5,7 @@ rows: these are facts, not decisions. `last_seen_s` moves only by what a device 
 just now: retained copies that a broker repeats, and wills, do not move it.
 
 Every function raises Malformed for counters beyond `MAX_COUNT`: a hostile device must not be able to
-overflow a column or a sum. Only a generation that was ordered here may be larger, by as many orders.
+overflow a column or a sum.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from wherry.controller.operations.documents import overtake
 from wherry.controller.store.database import Database
-from wherry.controller.store.tables import Base, DesiredRow, DeviceRow, EventRow, LogRow, TelemetryRow
+from wherry.controller.store.tables import Base, DeviceRow, EventRow, LogRow, TelemetryRow
 from wherry.protocol.errors import Malformed
 from wherry.protocol.up import Birth, Event, Log, Reported, Status, Telemetry
 
@@ -56,11 +56,9 @@ def apply_reported(db: Database, device: str, reported: Reported, *, now_s: floa
 
     A device that has accepted more than was ever ordered here is ordered what is wanted of it once more.
     """
-    _bound(reported.epoch)
+    _bound(reported.epoch, reported.generation)
     body = msgspec.json.encode(reported)
     with db.write() as session:
-        ordered = session.get(DesiredRow, device)
-        _bound(reported.generation, most=max(MAX_COUNT, ordered.generation if ordered is not None else 0))
         row = _device(session, device, now_s)
         before = (row.reported_epoch, row.reported_generation)
         if row.reported != body:
@@ -127,10 +125,10 @@ def apply_log(db: Database, device: str, log: Log, *, now_s: float) -> bool:
     return _once(db, LogRow, values, device, now_s)
 
 
-def _bound(*counts: int, most: int = MAX_COUNT) -> None:
+def _bound(*counts: int) -> None:
     for count in counts:
-        if count > most:
-            raise Malformed(f"a counter of {count}, more than {most}")
+        if count > MAX_COUNT:
+            raise Malformed(f"a counter of {count}, more than {MAX_COUNT}")
 
 
 def _once(db: Database, table: type[Base], values: list[dict[str, Any]], device: str, now_s: float) -> bool:

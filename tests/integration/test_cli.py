@@ -239,6 +239,9 @@ def test_a_wrong_conversion_is_one_line_and_leaves_nothing(tmp_path: Path) -> No
         ("bad.keras", ["--health", tmp_path / "none.toml"], "No such file"),
         ("bad.keras", ["--labels", tmp_path / "none.txt"], "No such file"),
         ("bad.keras", ["--probation-s", "-1"], "a value is out of range"),
+        ("bad.keras", ["--probation-s", "1200"], "probation_s 1200 must be less than deadline_s 900"),
+        ("bad.keras", ["--probation-s", "inf"], "probation_s is inf"),
+        ("bad.keras", ["--out", tmp_path / ("x" * 300)], "the name is too long"),
         ("bad.keras", ["--name", "A B"], "not a name of a model: 'A B'"),
         ("bad.keras", ["--add", "--url", "http://127.0.0.1:1"], "no controller answers at"),
     ):

@@ -11,7 +11,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.support.broker import free_port
+from tests.support.broker import free_port, require_mosquitto
 from wherry.controller import service
 from wherry.controller.adapters import broker_process
 from wherry.controller.adapters.data_dir import LOCK_FILE, claim
@@ -204,3 +204,14 @@ def test_without_an_obstacle_it_starts_and_leaves_nothing_running_either(tmp_pat
         assert answers == [200, 404]
         assert _nothing_runs(tmp_path / "data")
         settings = {"http_port": int(run_file.url.rsplit(":", 1)[1]), "mqtt_port": run_file.mqtt_port}
+
+
+def test_sessions_that_the_broker_cannot_read_are_set_aside(tmp_path: Path) -> None:
+    require_mosquitto()
+    database = tmp_path / "data" / "broker" / "mosquitto.db"
+    database.parent.mkdir(parents=True)
+    database.write_bytes(b"garbage" * 100)
+    _, *answers = asyncio.run(_start(ControllerConfig(data_dir=tmp_path / "data", http_port=0, mqtt_port=0)))
+    assert answers == [200, 404]
+    assert database.with_suffix(".damaged").exists()
+    assert _nothing_runs(tmp_path / "data")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wherry.converters.data import check_fits, evenly, load_samples
+from wherry.converters.data import check_fits, check_varies, evenly, load_samples
 from wherry.converters.errors import DataError
 
 GOOD = np.zeros((4, 2, 3), np.float32)
@@ -48,6 +48,12 @@ def test_wrong_arrays_are_refused_with_what_was_found(tmp_path: Path, arrays: di
     assert said in caught.value.message
     assert str(path) in caught.value.message
     assert caught.value.fix
+
+
+def test_a_constant_is_no_calibration(tmp_path: Path) -> None:
+    check_varies(load_samples(save(tmp_path / "real.npz", x=np.eye(3))))
+    with pytest.raises(DataError, match="every value of x is 7"):
+        check_varies(load_samples(save(tmp_path / "constant.npz", x=np.full((3, 2), 7.0))))
 
 
 def test_wrong_files_are_refused(tmp_path: Path) -> None:

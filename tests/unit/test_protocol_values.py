@@ -3,6 +3,7 @@
 import math
 import random
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from wherry.protocol import blob, limits, topics
 from wherry.protocol.errors import Malformed, TooLarge, TopicError
 from wherry.protocol.latency import HIGHEST_MS, LOWEST_MS, RELATIVE_ACCURACY, LatencySketch, LatencyWindow
-from wherry.protocol.manifest import Quantization, TensorSpec
+from wherry.protocol.manifest import HealthLimits, Quantization, TensorSpec
 from wherry.protocol.runtime import Runtime, RuntimeFloor, satisfies, version_key
 from wherry.protocol.types import clip_reason
 
@@ -155,3 +156,10 @@ def test_a_long_reason_keeps_its_beginning() -> None:
     assert clip_reason("short") == "short"
     assert clip_reason("cause " + "x" * 1000).startswith("cause")
     assert len(clip_reason("x" * 1000)) == 500
+
+
+def test_limits_under_which_nothing_could_be_committed_are_refused() -> None:
+    with pytest.raises(ValueError, match="probation_s 1200 must be less than deadline_s 900"):
+        HealthLimits(probation_s=1200.0)
+    with pytest.raises(msgspec.ValidationError, match="must be less than deadline_s"):
+        msgspec.json.decode(b'{"probation_s":10,"deadline_s":5}', type=HealthLimits)

@@ -7,7 +7,6 @@ from tests.support.depot import Depot
 from wherry.controller.core.plan import FULL_FLEET
 from wherry.controller.operations import desired, devices, ingest, rollouts
 from wherry.protocol.codec import encode
-from wherry.protocol.errors import Malformed
 from wherry.protocol.up import Reported
 
 
@@ -76,7 +75,7 @@ def test_the_document_is_a_message_with_the_url_of_the_moment(board: Depot) -> N
     assert b'"artifacts_url":"http://127.0.0.1:1/api/v1/artifacts"' in encode(publication.desired)
 
 
-@pytest.mark.parametrize("accepted", [(1, 50), (3, 2), (2**40, 2**40)])
+@pytest.mark.parametrize("accepted", [(1, 50), (3, 2), (3, 2**40)])
 def test_a_board_that_has_obeyed_another_controller_is_ordered_something_newer(
     board: Depot, accepted: tuple[int, int]
 ) -> None:
@@ -84,13 +83,13 @@ def test_a_board_that_has_obeyed_another_controller_is_ordered_something_newer(
     start(board)
     ordered = board.desired("pi-1")
     assert (ordered.epoch, ordered.generation) > accepted
-    assert pending(board) == [("pi-1", accepted[1] + 1)]
+    assert pending(board) == [("pi-1", accepted[1] % 2**40 + 1)]
     assert standing(board) == "sent"
     finish(board)
     assert state(board) == "completed"
 
 
-@pytest.mark.parametrize("accepted", [(1, 50), (3, 1), (2**40, 2**40)])
+@pytest.mark.parametrize("accepted", [(1, 50), (3, 1), (3, 2**40)])
 def test_a_rollout_goes_on_although_its_board_is_found_ahead_of_the_order(
     board: Depot, accepted: tuple[int, int]
 ) -> None:
@@ -98,9 +97,9 @@ def test_a_rollout_goes_on_although_its_board_is_found_ahead_of_the_order(
     desired.mark_published(board.db, "pi-1", epoch=1, generation=1, now_s=board.now_s)
     board.report("pi-1", *accepted)
     assert standing(board) == "sent", "what it has accepted is not what was sent"
-    assert pending(board) == [("pi-1", accepted[1] + 1)]
+    assert pending(board) == [("pi-1", accepted[1] % 2**40 + 1)]
     board.report("pi-1", *accepted)
-    assert pending(board) == [("pi-1", accepted[1] + 1)], "saying it again changes nothing"
+    assert pending(board) == [("pi-1", accepted[1] % 2**40 + 1)], "saying it again changes nothing"
     board.commit("pi-1")
     assert (standing(board), state(board), pending(board)) == ("committed", "completed", [])
 
@@ -114,7 +113,7 @@ def test_a_commit_counts_although_somebody_forges_a_later_order(board: Depot) ->
     forged = Reported(epoch=1, generation=2**40, slots=(honest,))
     ingest.apply_reported(board.db, "pi-1", forged, now_s=board.now_s)
     assert state(board) == "completed"
-    assert pending(board) == [("pi-1", 2**40 + 1)]
+    assert pending(board) == [("pi-1", 1)], "in the next epoch"
 
 
 def test_nothing_counts_as_taken_back_before_the_board_has_accepted_it(board: Depot) -> None:
@@ -137,11 +136,3 @@ def test_a_board_that_is_ahead_at_rest_is_ordered_the_same_again(board: Depot) -
     assert str(board.wanted("pi-1").ref) == "digits:1"  # type: ignore[union-attr]
     finish(board)
     assert pending(board) == []
-
-
-def test_an_order_beyond_what_was_given_is_refused(board: Depot) -> None:
-    board.report("pi-1", 1, 2**40)
-    start(board)
-    board.report("pi-1", 1, 2**40 + 1)
-    with pytest.raises(Malformed, match="a counter of"):
-        board.report("pi-1", 1, 2**40 + 2)
