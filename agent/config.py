@@ -71,6 +71,8 @@ class WorkerConfig(_Section, frozen=True, kw_only=True):
     load_limit_s: Positive = 60.0
     self_test_limit_s: Positive = 120.0
     stop_limit_s: Positive = 10.0
+    silence_limit_s: Positive = 60.0
+    """A serving worker that says nothing this long hangs; far more than one inference should take."""
     restart_base_s: Positive = 0.2
     restart_limit_s: Positive = 30.0
     max_failures: Annotated[int, msgspec.Meta(ge=1)] = 5

@@ -2,6 +2,7 @@
 
 Rules upheld here:
 - Every order has a time limit; a worker that does not answer in time is killed.
+- A worker that serves says a window every second or so, with or without requests; one that falls silent hangs.
 - Whoever sits here hears exactly one end, in words: `ended`, or `not_started` of a worker that never ran.
 - What a worker says after it was told to stop counts no more, except its last window.
 """
@@ -84,6 +85,8 @@ class Seat:
         """The worker answered; answers that do not belong to the stage are dropped."""
         match self.stage, answer:
             case _, Window():
+                if self.stage == "serving":
+                    self._wait(self._services.config.worker.silence_limit_s)
                 self._hooks.window(answer)
             case "loading", Loaded():
                 self._answered("ready")
@@ -93,6 +96,7 @@ class Seat:
                 self._hooks.tested(answer)
             case "starting", Serving():
                 self._answered("serving")
+                self._wait(self._services.config.worker.silence_limit_s)
                 self._hooks.serving()
             case "stopping", Stopped():
                 pass
@@ -113,9 +117,12 @@ class Seat:
 
     def _order(self, stage: Stage, order: AnyOrder, limit_s: float) -> None:
         self.stage = stage
+        self._wait(limit_s)
+        self._worker.send(order)
+
+    def _wait(self, limit_s: float) -> None:
         self._limit.cancel()
         self._limit = self._services.timers.after(limit_s, self._expired)
-        self._worker.send(order)
 
     def _answered(self, stage: Stage) -> None:
         self._limit.cancel()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from wherry.agent.core.health import Breach, Commit, Evidence, judge
+from wherry.agent.core.health import Breach, Commit, Evidence, Unproven, judge
 from wherry.agent.core.record import SlotRecord
 from wherry.agent.core.slot import SlotEvent
 from wherry.agent.crew import Crew
@@ -154,12 +154,15 @@ class Trial:
             broker_reached=self._broker_reached,
             last_error=self._tally.last_error,
             remark=self._tally.remark,
+            committed_before=attempt.ref == self._slot().last_good,
         )
         match judge(self._launch.health, seen):
             case Commit():
                 self._happen(SlotEvent("healthy"))
             case Breach(reason):
                 self._happen(SlotEvent("breach", reason))
+            case Unproven(reason):
+                self._happen(SlotEvent("unproven", reason))
 
     def _forget(self) -> None:
         if self._timer is not None:

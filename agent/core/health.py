@@ -4,6 +4,8 @@ Rules upheld here:
 - A breach needs little evidence and is said at once; a commit needs all of it.
 - A reason names the number, the limit and what it was compared with.
 - A broker out of reach delays the commit and is never held against the version.
+- Want of evidence is no evidence: a version that nobody asked anything is not called bad, and one that
+  was committed on this device before needs no new proof.
 """
 
 import msgspec
@@ -19,7 +21,8 @@ MIB = 1024 * 1024
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """All that was seen since the switch; `incumbent_p95_ms` is None where nothing served before.
 
-    `remark` is what the worker said last of its feed.
+    `remark` is what the worker said last of its feed. `committed_before` is whether this device has
+    committed the very version already, and goes back to it.
     """
 
     elapsed_s: float
@@ -31,6 +34,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     broker_reached: bool
     last_error: str = ""
     remark: str = ""
+    committed_before: bool = False
 
 
 class Commit(msgspec.Struct, frozen=True):
@@ -45,7 +49,13 @@ class Breach(msgspec.Struct, frozen=True):
     reason: str
 
 
-Verdict = Commit | Wait | Breach
+class Unproven(msgspec.Struct, frozen=True):
+    """Too little was seen in all the time that there was."""
+
+    reason: str
+
+
+Verdict = Commit | Wait | Breach | Unproven
 
 
 def judge(limits: HealthLimits, seen: Evidence) -> Verdict:
@@ -56,9 +66,11 @@ def judge(limits: HealthLimits, seen: Evidence) -> Verdict:
     if broken is not None:
         return Breach(broken)
     missing = _missing(limits, seen)
-    if missing is not None and seen.elapsed_s > limits.deadline_s:
-        return Breach(f"{missing} within {limits.deadline_s:g} s" + (f"; feed: {seen.remark}" if seen.remark else ""))
-    if missing is not None:
+    late = seen.elapsed_s > limits.deadline_s
+    if missing is not None and late and not seen.committed_before:
+        remark = f"; feed: {seen.remark}" if seen.remark else ""
+        return Unproven(f"{missing} within {limits.deadline_s:g} s{remark}")
+    if missing is not None and not late:
         return Wait(missing)
     return Commit() if seen.broker_reached else Wait("the broker was not reached since the switch")
 

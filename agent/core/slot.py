@@ -22,7 +22,7 @@ EventKind = Literal[
     "assigned", "renewed", "satisfied", "refused", "restore",  # a wish arrived or came up for its turn
     "fits", "unfit", "fetched", "unfetchable", "verified", "corrupt", "unrunnable",
     "self-test-passed", "self-test-failed", "candidate-serving", "candidate-failed",
-    "healthy", "breach",
+    "healthy", "breach", "unproven",
     "serving-up", "serving-down", "incumbent-exhausted", "nothing-left", "nothing-to-restore", "incumbent-damaged",
     "serving-prevented", "restart-asked", "power-cut", "power-cut-exhausted",
 ]  # fmt: skip
@@ -118,6 +118,7 @@ TABLE: Table = {
     **_leave(("self-test", "switch"), "candidate-failed", Row("home", (effects.quarantine, effects.reject), DROP)),
     **_leave(("probation",), "candidate-failed", Row("rolling-back", (effects.quarantine, effects.revert), BACK)),
     **_leave(("probation",), "breach", Row("rolling-back", (effects.quarantine, effects.revert), BACK)),
+    ("probation", "unproven"): Row("rolling-back", (effects.revert,), BACK),
 
     # the incumbent's worker
     ("rolling-back", "serving-up"): Row("running", (), ("collect-garbage",)),

@@ -63,7 +63,7 @@ def quantize(x: Tensor, spec: TensorSpec) -> Tensor:
 
 def _cycle(directory: Path, spec: TensorSpec) -> Iterator[Sample | BadFile]:
     try:
-        paths = sorted(path for path in directory.iterdir() if path.suffix == ".npz")
+        paths = sorted(path for path in directory.iterdir() if path.suffix == ".npz" and path.is_file())
     except OSError:
         return
     for path in paths:

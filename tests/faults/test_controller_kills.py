@@ -33,6 +33,8 @@ def _check_end(fleet: Flotilla, rollout: int) -> None:
     told = [row["action"] for row in fleet.get("/audit") if row["action"].startswith("rollout")]
     assert told == ["rollout-completed", "rollout-promoted", "rollout-started"]
     for boat in BOATS:
+        # The report that ends the rollout may overtake the event that tells the same.
+        wait_until(lambda boat=boat: fleet.events(boat, "committed"), f"{boat} tells that it committed", LIMIT_S)
         tried = [event["to_phase"] for event in fleet.events(boat, "transition")]
         assert tried.count("download") == 1
         assert len(fleet.events(boat, "committed")) == 1

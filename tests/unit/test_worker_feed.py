@@ -1,5 +1,6 @@
 """The directory feed: order, types, quantization, and every kind of bad file."""
 
+import os
 import pickle
 import random
 import re
@@ -171,3 +172,10 @@ def test_only_bad_files_make_a_cycle_that_ends_idle(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(b"")
     save(tmp_path, "b.npz", x=rows())
     assert [type(item) for item in take(tmp_path, 4)] == [BadFile, BadFile, Idle, BadFile]
+
+
+def test_what_is_no_file_is_passed_over(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.npz")
+    (tmp_path / "b.npz").mkdir()
+    save(tmp_path, "c.npz", x=rows(1))
+    assert firsts(take(tmp_path, 2)) == [1, 1]

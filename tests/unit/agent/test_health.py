@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from wherry.agent.core.health import Breach, Commit, Evidence, Wait, enough_to_breach, judge
+from wherry.agent.core.health import Breach, Commit, Evidence, Unproven, Wait, enough_to_breach, judge
 from wherry.protocol.manifest import HealthLimits
 
 MIB = 1024 * 1024
@@ -56,11 +56,25 @@ def test_missing_evidence_waits(seen: Evidence, reason: str) -> None:
         (_seen(errors=10, last_error="bad shape"), "10 of 210 inferences failed (4.8%), limit 2.0%; last: bad shape"),
         (_seen(inferences=0, errors=20), "20 of 20 inferences failed (100.0%), limit 2.0%"),
         (_seen(inferences=0, worker_rss_bytes=120 * MIB), "the worker holds 120.0 MiB, limit 100.0"),
-        (_seen(inferences=3, elapsed_s=901.0), "3 of 200 inferences within 900 s"),
     ],
 )
 def test_a_breach_names_number_limit_and_comparison(seen: Evidence, reason: str) -> None:
     assert judge(LIMITS, seen) == Breach(reason)
+
+
+def test_want_of_evidence_in_all_the_time_is_no_breach() -> None:
+    late = _seen(inferences=3, elapsed_s=901.0)
+    assert judge(LIMITS, late) == Unproven("3 of 200 inferences within 900 s")
+    assert judge(LIMITS, msgspec.structs.replace(late, remark="no file")) == Unproven(
+        "3 of 200 inferences within 900 s; feed: no file"
+    )
+
+
+def test_what_was_committed_here_before_needs_no_new_proof_but_may_still_breach() -> None:
+    back = msgspec.structs.replace(_seen(inferences=0, elapsed_s=901.0), committed_before=True)
+    assert judge(LIMITS, back) == Commit()
+    assert isinstance(judge(LIMITS, msgspec.structs.replace(back, elapsed_s=899.0)), Wait)
+    assert isinstance(judge(LIMITS, msgspec.structs.replace(back, errors=20)), Breach)
 
 
 def test_a_breach_needs_no_more_evidence_than_a_third_of_the_commit() -> None:

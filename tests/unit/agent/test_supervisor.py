@@ -102,6 +102,45 @@ def test_a_slow_candidate_is_reverted_with_the_numbers_and_not_tried_again(rig: 
     assert rig.link.asked == []
 
 
+def test_a_candidate_that_nobody_asks_is_reverted_but_may_come_again(rig: Rig) -> None:
+    rig.deploy(1, V1)
+    rig.conduct[V2.assignment.artifact] = Conduct(inferences=0)
+    rig.deploy(2, V2)
+    rig.wait(70)
+    outcome = rig.slot.outcome
+    assert outcome is not None
+    assert (outcome.result, outcome.reason) == ("reverted", "0 of 200 inferences within 60 s")
+    assert rig.slot.quarantine == ()
+    assert _serving_version(rig) == 1
+    rig.conduct[V2.assignment.artifact] = Conduct()
+    rig.deploy(3, V2)
+    assert _serving_version(rig) == 2
+
+
+def test_going_back_to_what_was_good_here_needs_no_requests(rig: Rig) -> None:
+    rig.deploy(1, V1)
+    rig.deploy(2, V2)
+    rig.conduct[V1.assignment.artifact] = Conduct(inferences=0)
+    rig.deploy(3, V1)
+    rig.wait(70)
+    outcome = rig.slot.outcome
+    assert outcome is not None
+    assert (outcome.result, outcome.generation) == ("committed", 3)
+    assert _serving_version(rig) == 1
+
+
+def test_a_worker_that_falls_silent_while_it_serves_is_replaced(rig: Rig) -> None:
+    rig.deploy(1, V1)
+    rig.wait(120)
+    assert rig.events("worker-crashed") == [], "one that says its windows is left alone"
+    hung = rig.yard.serving[0]
+    rig.wait(61, windows=False)
+    assert rig.events("worker-crashed")[0].reason.startswith("no answer while serving within its time limit")
+    assert hung.ended
+    rig.wait(5)
+    assert [worker.artifact for worker in rig.yard.serving] == [V1.assignment.artifact]
+
+
 @pytest.mark.parametrize(
     ("conduct", "result", "phase", "reason"),
     [
