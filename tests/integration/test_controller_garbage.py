@@ -14,6 +14,7 @@ from tests.support.wait import wait_until
 from wherry.protocol import topics
 from wherry.protocol.codec import encode
 from wherry.protocol.topics import UP_KINDS
+from wherry.protocol.types import MAX_COUNT
 from wherry.protocol.up import Event, Status
 
 pytestmark = pytest.mark.slow
@@ -35,7 +36,7 @@ STRANGERS = ["", "UPPER", "a" * 64, "a b", "..", "boat_1", "böot", "0/0", "$SYS
 """No ids of devices; the second to last has a level too many and is not even delivered."""
 
 OVERFLOWING = Status(presence="online", session=2**63)
-IMPOSSIBLE_DAMAGE = Event(boot_id="b", seq=1, at_s=1.0, kind="block-damaged", digest="0" * 64, block=2**63)
+IMPOSSIBLE_DAMAGE = Event(boot_id="b", seq=1, at_s=1.0, kind="block-damaged", digest="0" * 64, block=MAX_COUNT)
 
 
 @pytest.fixture(params=["mosquitto", "amqtt"])
