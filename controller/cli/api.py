@@ -35,6 +35,9 @@ class Api:
     def post(self, path: str, body: object = None) -> Any:
         return self._call("POST", path, content=msgspec.json.encode(body if body is not None else {}))
 
+    def delete(self, path: str) -> Any:
+        return self._call("DELETE", path)
+
     def put_file(self, path: str, file: Path) -> Any:
         with file.open("rb") as content:
             return self._call("PUT", path, content=content)

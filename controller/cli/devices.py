@@ -65,7 +65,7 @@ def remove_device(
 
     api, path = Api(url), f"devices/{device_id(device)}"
     confirm(f"Remove {device} from the fleet?", yes=yes)
-    removed = api._call("DELETE", path)  # noqa: SLF001 - the only one that deletes anything
+    removed = api.delete(path)
     if json:
         show.as_json(removed)
     else:
