@@ -1,6 +1,6 @@
 """Watching a rollout: a live picture on a terminal, a line a change elsewhere.
 
-The exit status tells scripts how it ended: 0 completed, 1 otherwise.
+The exit status tells scripts how it ended: 0 completed, 1 otherwise, or where a rollback lost a device.
 """
 
 import sys
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from wherry.controller.cli import show
+from wherry.controller.core.standing import FAILED
 
 if TYPE_CHECKING:
     from wherry.controller.cli.api import Api
@@ -23,8 +24,14 @@ def follow(api: "Api", rollout: int, *, as_json: bool) -> None:
     """Show the rollout until it has ended; raises typer.Exit(1) where it did not complete."""
     drawn = sys.stdout.isatty() and not as_json
     last = _picture(api, rollout) if drawn else _lines(api, rollout, as_json=as_json)
-    if last["state"] != GOOD:
+    if not went_well(last):
         raise typer.Exit(1)
+
+
+def went_well(rollout: dict[str, Any]) -> bool:
+    """Completed; a rollback, which has no gates, only where no device failed to come back."""
+    failed = rollout["kind"] == "rollback" and FAILED & rollout["counts"].keys()
+    return rollout["state"] == GOOD and not failed
 
 
 def _states(api: "Api", rollout: int) -> Iterator[dict[str, Any]]:

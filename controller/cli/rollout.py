@@ -96,7 +96,9 @@ def start(
 
 @app.command("watch")
 def watch(rollout: Id, json: Json = False, url: Url = DEFAULT_URL) -> None:
-    """Watch a rollout until it has ended. Exit status 0 where it completed, 1 otherwise.
+    """Watch a rollout until it has ended.
+
+    Exit status 0 where it completed; 1 otherwise, or where a rollback did not bring every device back.
 
     With --json one document a line, each time that something has changed.
     """

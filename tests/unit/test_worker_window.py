@@ -50,7 +50,7 @@ def test_latency_quantiles_come_from_what_was_added() -> None:
 @pytest.mark.parametrize(
     ("shape", "scores"), [((1, 10), True), ((10,), True), ((1, 1, 1, 2), True), ((1, 1), False), ((1, 2, 4), False)]
 )
-def test_scores_are_one_row_of_two_or_more(shape: tuple[int, ...], scores: bool) -> None:  # noqa: FBT001 - data
+def test_scores_are_one_row_of_two_or_more(shape: tuple[int, ...], scores: bool) -> None:
     assert has_scores((TensorSpec(name="a", shape=shape, dtype="int8"),)) is scores
 
 
