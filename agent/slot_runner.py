@@ -32,7 +32,16 @@ from wherry.agent.worker.messages import Feed, Serve, Window
 from wherry.protocol.types import VersionRef
 
 SAVE_AGAIN_S = 5.0
-FOUND_ANEW: tuple[EventKind, ...] = ("healthy", "breach", "assigned", "renewed", "satisfied", "refused", "restore")
+FOUND_ANEW: tuple[EventKind, ...] = (
+    "healthy",
+    "breach",
+    "unproven",
+    "assigned",
+    "renewed",
+    "satisfied",
+    "refused",
+    "restore",
+)
 """A verdict is said again every second while it holds, and a wish stands in the record."""
 
 REMARKS = 16

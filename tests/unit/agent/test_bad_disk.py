@@ -48,6 +48,18 @@ def test_a_breach_waits_for_the_disk(rig: Rig) -> None:
     assert len(rig.events("reverted")) == 1
 
 
+def test_want_of_evidence_waits_for_the_disk_and_is_not_heaped_up(rig: Rig) -> None:
+    _on_probation(rig, Conduct(inferences=0))
+    rig.break_record()
+    rig.wait(120)
+    assert not rig.supervisor.runners["main"]._meanwhile
+    rig.mend_record()
+    rig.wait(6)
+    assert rig.slot.incumbent == V1.assignment.ref
+    assert rig.slot.quarantine == ()
+    assert len(rig.events("reverted")) == 1
+
+
 def test_a_candidate_that_dies_while_its_commit_waits_is_reverted(rig: Rig) -> None:
     _on_probation(rig)
     rig.break_record()
