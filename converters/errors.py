@@ -9,6 +9,8 @@ ConversionError
 │   └── UnsupportedModel      a sound model that cannot be converted yet
 ├── DataError             the calibration or evaluation file
 ├── OutputError           the place where the package should go
+├── Exhausted             memory or time ran out
+├── ToolFailed            a converter of others gave up on this model
 └── Refused               converted, but not shown to be right
     ├── UnsupportedOperators  custom or TensorFlow operators, which no device runtime has
     ├── ParityLost            the float TFLite does not compute what the source computes
@@ -59,6 +61,14 @@ class DataError(ConversionError):
 
 class OutputError(ConversionError):
     """The package cannot be written where it should be."""
+
+
+class Exhausted(ConversionError):
+    """The conversion needs more memory or time than it may have."""
+
+
+class ToolFailed(ConversionError):
+    """A converter that is not ours, such as onnx2tf, ended without a result."""
 
 
 class Refused(ConversionError):

@@ -28,13 +28,34 @@ class Quantization(Struct, frozen=True, kw_only=True):
     zero_point: int
 
 
+class Preprocessing(Struct, frozen=True, kw_only=True):
+    """How what an app or a camera has becomes the real values that the model takes.
+
+        real = (raw * scale - mean) / std
+
+    after a picture was brought to `size` (height, width) in pixels and to `color`. `mean` and `std` hold one
+    number, or one a channel; empty they are 0 and 1.
+    """
+
+    size: tuple[Count, Count] | None = None
+    color: Literal["", "rgb", "bgr", "gray"] = ""
+    scale: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    mean: tuple[float, ...] = ()
+    std: tuple[Annotated[float, msgspec.Meta(gt=0)], ...] = ()
+
+
 class TensorSpec(Struct, frozen=True, kw_only=True):
-    """An input or output. `shape` includes the batch, which is 1; values are little-endian, row by row."""
+    """An input or output. `shape` includes the batch, which is 1; values are little-endian, row by row.
+
+    `layout` says what the lengths of a picture mean: NHWC or NCHW; empty for anything else.
+    """
 
     name: str
     shape: tuple[Count, ...]
     dtype: DType
     quantization: Quantization | None = None
+    layout: Literal["", "NHWC", "NCHW"] = ""
+    preprocessing: Preprocessing | None = None
 
     @property
     def size_bytes(self) -> int:
