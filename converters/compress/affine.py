@@ -16,7 +16,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from wherry.protocol import preparation
 from wherry.protocol.manifest import Quantization
+from wherry.protocol.preparation import round_half_away
 
 INT8_MIN, INT8_MAX = -128, 127
 NARROW_MAX = 127
@@ -24,14 +26,6 @@ _INT32_MIN, _INT32_MAX = -(2**31), 2**31 - 1
 
 Floats = npt.NDArray[np.float64] | npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int8] | npt.NDArray[np.int32] | npt.NDArray[np.int64]
-
-
-def round_half_away(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Nearest integer, halves away from zero, as C's `round`; numpy's own rounds halves to even."""
-    array = np.asarray(values, np.float64)
-    whole = np.trunc(array)
-    rounded: npt.NDArray[np.float64] = whole + np.where(np.abs(array - whole) >= 0.5, np.sign(array), 0.0)
-    return rounded
 
 
 def activation_quantization(low: float, high: float) -> Quantization:
@@ -55,14 +49,12 @@ def activation_quantization(low: float, high: float) -> Quantization:
 
 def quantize(values: npt.ArrayLike, quantization: Quantization) -> npt.NDArray[np.int8]:
     """Real values to int8; what lies outside of the range saturates."""
-    steps = round_half_away(np.asarray(values, np.float64) / quantization.scale) + quantization.zero_point
-    return np.clip(steps, INT8_MIN, INT8_MAX).astype(np.int8)
+    return preparation.quantize(values, quantization, "int8")
 
 
 def dequantize(stored: npt.NDArray[np.generic], quantization: Quantization) -> npt.NDArray[np.float32]:
     """Stored integers to the real values that they stand for."""
-    real: npt.NDArray[np.float64] = quantization.scale * (stored.astype(np.float64) - quantization.zero_point)
-    return real.astype(np.float32)
+    return preparation.dequantize(stored, quantization)
 
 
 def weight_scales(weights: Floats, axis: int | None) -> npt.NDArray[np.float32]:
