@@ -37,6 +37,10 @@ class ControllerConfig(Struct, frozen=True, kw_only=True):
     republish_after_s: float = 30.0
     """A device that has not accepted its document by then has perhaps missed it: it is published again."""
     max_artifact_bytes: int = limits.MAX_BLOB_BYTES
+    conversion_workers: int = 1
+    """Conversions at a time. One takes gigabytes and every core; with 0 they wait."""
+    trust_conversion_code: bool = False
+    """Whether jobs may run code of their clients: modules that they name, and pickles."""
 
     @property
     def loopback(self) -> bool:
@@ -61,6 +65,11 @@ class ControllerConfig(Struct, frozen=True, kw_only=True):
     def markers_dir(self) -> Path:
         """One file for each blob whose blocks lie on the broker."""
         return self.data_dir / "published"
+
+    @property
+    def conversions_dir(self) -> Path:
+        """Logs of conversions, and what the running ones work on."""
+        return self.data_dir / "conversions"
 
     @property
     def broker_dir(self) -> Path:

@@ -43,7 +43,7 @@ class VersionView(Struct, frozen=True, kw_only=True, omit_defaults=False):
 def add_blob(db: Database, ref: BlobRef, *, now_s: float) -> None:
     """Record that the artifact store holds the blob. Idempotent. Do this before `create_version`."""
     with db.write() as session:
-        _add_blob(session, ref, now_s)
+        put_blob(session, ref, now_s)
 
 
 def create_version(
@@ -64,21 +64,35 @@ def create_version(
     with `created` False. Raises Invalid where a blob that it names was not added, or the report is
     not JSON.
     """
+    with db.write() as session:
+        return register(session, manifest, report=report, keep=keep, now_s=now_s, actor=actor, notes=notes)
+
+
+def register(
+    session: Session,
+    manifest: Manifest,
+    *,
+    report: bytes,
+    keep: Callable[[bytes], object],
+    now_s: float,
+    actor: str,
+    notes: str,
+) -> VersionView:
+    """What `create_version` does, as a part of the transaction of something larger."""
     bare = msgspec.structs.replace(manifest, version=0)
     content_digest = sha256(encode_manifest(bare))
     _check_report(report)
-    with db.write() as session:
-        same = select(VersionRow).where(VersionRow.model == bare.model, VersionRow.content_digest == content_digest)
-        existing = session.scalars(same).one_or_none()
-        if existing is not None:
-            return _view(session, existing)
-        _check_blobs(session, bare)
-        row = _number(session, bare, keep, now_s)
-        row.content_digest, row.report, row.notes, row.created_by = content_digest, report, notes, actor
-        session.add(row)
-        session.flush()
-        audit.record(session, "version-created", f"{row.model}:{row.number}", now_s=now_s, actor=actor, notes=notes)
-        return msgspec.structs.replace(_view(session, row), created=True)
+    same = select(VersionRow).where(VersionRow.model == bare.model, VersionRow.content_digest == content_digest)
+    existing = session.scalars(same).one_or_none()
+    if existing is not None:
+        return _view(session, existing)
+    _check_blobs(session, bare)
+    row = _number(session, bare, keep, now_s)
+    row.content_digest, row.report, row.notes, row.created_by = content_digest, report, notes, actor
+    session.add(row)
+    session.flush()
+    audit.record(session, "version-created", f"{row.model}:{row.number}", now_s=now_s, actor=actor, notes=notes)
+    return msgspec.structs.replace(_view(session, row), created=True)
 
 
 def list_models(db: Database) -> list[ModelView]:
@@ -134,7 +148,7 @@ def _number(session: Session, bare: Manifest, keep: Callable[[bytes], object], n
     data = encode_manifest(msgspec.structs.replace(bare, version=newest + 1))
     ref = describe(data)
     keep(data)
-    _add_blob(session, ref, now_s)
+    put_blob(session, ref, now_s)
     return VersionRow(model=bare.model, number=newest + 1, manifest=data, manifest_digest=ref.digest, created_s=now_s)
 
 
@@ -157,7 +171,8 @@ def _check_report(report: bytes) -> None:
         raise Invalid(f"the report is not JSON: {error}") from error
 
 
-def _add_blob(session: Session, ref: BlobRef, now_s: float) -> None:
+def put_blob(session: Session, ref: BlobRef, now_s: float) -> None:
+    """What `add_blob` does, as a part of the transaction of something larger."""
     if session.get(BlobRow, ref.digest) is None:
         session.add(BlobRow(digest=ref.digest, size_bytes=ref.size_bytes, hashes=ref.hashes, created_s=now_s))
         session.flush()

@@ -9,7 +9,7 @@ Rules upheld here:
 
 from typing import ClassVar
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Index, Integer, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -199,6 +199,35 @@ class LogRow(Base):
     level: Mapped[str]
     event: Mapped[str]
     fields: Mapped[bytes]
+
+
+class ConversionRow(Base):
+    """One job. `order` is JSON of what was asked, `failure` of how it failed, `report` that of a refusal.
+
+    `key` is the client's own name for the request. `started_s` is that of the newest of the `attempts`.
+    """
+
+    __tablename__ = "conversions"
+    __table_args__ = (
+        ForeignKeyConstraint(["model", "version"], ["versions.model", "versions.number"]),
+        Index("conversions_by_state", "state", "id"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    key: Mapped[str | None] = mapped_column(unique=True)
+    model: Mapped[str]
+    order: Mapped[bytes]
+    state: Mapped[str]
+    attempts: Mapped[int]
+    step: Mapped[int]
+    steps: Mapped[int]
+    text: Mapped[str]
+    created_s: Mapped[float]
+    created_by: Mapped[str]
+    started_s: Mapped[float | None]
+    ended_s: Mapped[float | None]
+    version: Mapped[int | None]
+    failure: Mapped[bytes | None]
+    report: Mapped[bytes | None]
 
 
 class AuditRow(Base):
