@@ -74,7 +74,8 @@ def to_stored(real: Array, spec: TensorSpec) -> Array:
     if spec.quantization is not None:
         return quantize(real, spec.quantization, spec.dtype)
     if spec.dtype == "bool":
-        return real != 0
+        nonzero: Array = real != 0
+        return nonzero
     return real if real.dtype == spec.dtype else quantize(real, _UNIT, spec.dtype)
 
 

@@ -1,4 +1,4 @@
-"""Calibration and evaluation data: `.npz` files with `x` and, optionally, `y`.
+"""Calibration and evaluation data of a Keras model with one input: `.npz` files with `x` and, optionally, `y`.
 
 Rules upheld here:
 - `x` is [N, ...] of real, finite numbers in the very form that the model takes; nothing is rescaled.
@@ -77,11 +77,6 @@ def check_varies(samples: Samples) -> None:
     low, high = samples.span
     if low == high:
         raise DataError(f"{samples.path}: every value of x is {low:g}", "save real inputs, as the model will see them")
-
-
-def evenly(count: int, wanted: int) -> npt.NDArray[np.int64]:
-    """At most `wanted` different indices, evenly spread over `count`, ascending."""
-    return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(np.int64))
 
 
 def _read(path: Path) -> dict[str, npt.NDArray[np.generic]]:

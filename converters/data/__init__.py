@@ -1,0 +1,19 @@
+"""Calibration and evaluation data: read, brought to the form of the model's inputs, and looked through for faults."""
+
+from wherry.converters.data.fitness import check_labels, check_variation
+from wherry.converters.data.loading import load
+from wherry.converters.data.sample_set import SampleSet
+from wherry.converters.data.samples import Samples, check_fits, check_varies, load_samples
+from wherry.converters.data.spread import evenly
+
+__all__ = [
+    "SampleSet",
+    "Samples",
+    "check_fits",
+    "check_labels",
+    "check_variation",
+    "check_varies",
+    "evenly",
+    "load",
+    "load_samples",
+]
