@@ -2,6 +2,7 @@
 
 from wherry.converters.data.fitness import check_labels, check_variation
 from wherry.converters.data.loading import load
+from wherry.converters.data.preprocessing import parse_preprocess
 from wherry.converters.data.sample_set import SampleSet
 from wherry.converters.data.samples import Samples, check_fits, check_varies, load_samples
 from wherry.converters.data.spread import evenly
@@ -16,4 +17,5 @@ __all__ = [
     "evenly",
     "load",
     "load_samples",
+    "parse_preprocess",
 ]

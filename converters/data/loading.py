@@ -7,13 +7,15 @@ Rules upheld here:
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from wherry.converters.data import archives, fitness
+from wherry.converters.data import archives, callables, fitness, pictures
 from wherry.converters.data.layouts import parse_layout, source_layout, turn
+from wherry.converters.data.preprocessing import for_inputs
 from wherry.converters.data.rows import Array, Column, Found
 from wherry.converters.data.sample_set import SampleSet
 from wherry.converters.data.spread import evenly, evenly_by_class
@@ -21,6 +23,8 @@ from wherry.converters.errors import BadRequest, DataError
 from wherry.converters.model import End
 from wherry.protocol.manifest import Preprocessing
 from wherry.protocol.preparation import preprocess
+
+FORMS = "data is a .npz or .npy file, a folder of pictures, or package.module:callable"
 
 
 def load(
@@ -35,12 +39,15 @@ def load(
 ) -> SampleSet:
     """At most `limit` samples of the data at `where`, evenly spread over it, as the inputs `ends` take them.
 
-    `preprocessing` is by input name. `layout` is that of pictures in the data, where it is not the source's.
+    `preprocessing` is by input name, "" for the only one. `layout` is that of pictures in the data,
+    where it is not the source's.
     `balanced` spreads within classes where there are labels. `class_names`, in the order of the model's output,
     number the folders of a folder of pictures; without them the folders are numbered in the order of their names.
     Raises DataError, and BadRequest where preprocessing or layout cannot be meant for this model.
     """
-    found = _open(where, ends)
+    ends = tuple(ends)
+    preprocessing = for_inputs(preprocessing, ends)
+    found = _open(where, ends, preprocessing, limit)
     said = found.layout or parse_layout(layout)
     columns = _matched(found, ends)
     for end in ends:
@@ -61,18 +68,21 @@ def load(
     return SampleSet(where, inputs, None if labels is None else labels[chosen], names, count)
 
 
-def _open(where: str, ends: Sequence[End]) -> Found:
+def _open(where: str, ends: tuple[End, ...], preprocessing: Mapping[str, Preprocessing], limit: int) -> Found:
     path = Path(where)
+    label_key = "labels" if any(end.name == "y" for end in ends) else "y"
+    if path.is_dir():
+        return pictures.read_folder(where, path, ends, preprocessing.get(ends[0].name))
     if path.is_file():
-        return _with_labels(archives.read_file(where, path), ends)
-    raise DataError(f"{where}: no such file", "check the path of the calibration or evaluation data")
-
-
-def _with_labels(found: Found, ends: Sequence[End]) -> Found:
-    """`y` is labels, unless an input is called so; then `labels` are."""
-    key = "labels" if any(end.name == "y" for end in ends) else "y"
-    columns = {name: column for name, column in found.columns.items() if name != key}
-    return Found(found.where, columns, found.columns.get(key), found.class_names, found.layout, found.fix)
+        found = archives.read_file(where, path)
+    elif callables.is_callable_name(where):
+        found = callables.call(where, ends, label_key, limit)
+    elif path.exists():
+        raise DataError(f"{where}: neither a file nor a folder", FORMS)
+    else:
+        raise DataError(f"{where}: no such file or folder", f"check the path; {FORMS}")
+    columns = {name: column for name, column in found.columns.items() if name != label_key}
+    return replace(found, columns=columns, labels=found.columns.get(label_key))
 
 
 def _matched(found: Found, ends: Sequence[End]) -> dict[str, Column]:
