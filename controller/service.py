@@ -24,6 +24,7 @@ from wherry.controller.adapters.broker_process import Address, BrokerProcess, ac
 from wherry.controller.adapters.broker_session import OLD_PROTOCOL, PROTOCOLS, BrokerSession, Heard
 from wherry.controller.adapters.data_dir import announce, claim, usable
 from wherry.controller.config import ControllerConfig, RunFile
+from wherry.controller.conversions import Conversions
 from wherry.controller.errors import Invalid, Unavailable
 from wherry.controller.helm import Helm
 from wherry.controller.http.app import make_app
@@ -146,8 +147,17 @@ async def _start_session(
     _start_task(session.run(), "broker session", stack)
     await _await_connection(session, address)
     _start_task(helm.run(), "helm", stack)
+    jobs = Conversions(ledger, artifacts, config.conversions_dir, workers=config.conversion_workers)
+    _start_task(jobs.run(), "conversions", stack)
     return Desk(
-        config=config, ledger=ledger, artifacts=artifacts, session=session, blocks=blocks, intake=intake, helm=helm
+        config=config,
+        ledger=ledger,
+        artifacts=artifacts,
+        session=session,
+        blocks=blocks,
+        intake=intake,
+        helm=helm,
+        conversions=jobs,
     )
 
 

@@ -36,6 +36,16 @@ def controller(
     advertise_host: Annotated[
         str | None, typer.Option(help="How devices name this machine, where --host is 0.0.0.0.")
     ] = None,
+    conversion_workers: Annotated[
+        int, typer.Option(help="Conversions at a time; each takes gigabytes. 0: they wait.", min=0, max=64)
+    ] = 1,
+    trust_conversion_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-conversion-code",
+            help="Let conversions run code of whoever asks for them: package.module:callable, and pickles.",
+        ),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Once it answers, print where as one line of JSON.")] = False,
 ) -> None:
     """Run the controller: broker, rollout engine and HTTP API, until Ctrl-C.
@@ -60,6 +70,8 @@ def controller(
         broker=broker,
         mqtt_host=mqtt_host,
         mqtt_port=_checked_port(mqtt_port, "--mqtt-port"),
+        conversion_workers=conversion_workers,
+        trust_conversion_code=trust_conversion_code,
     )
     _log_to_stderr()
     asyncio.run(run(config, _tell_json if json else _tell))

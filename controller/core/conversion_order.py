@@ -6,7 +6,9 @@ Rules upheld here:
 - Code of the client is run only where the controller was told that it may.
 """
 
+import math
 import re
+import tomllib
 import types
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -15,7 +17,7 @@ import msgspec
 
 from wherry.controller.errors import Invalid
 from wherry.protocol.conversion import ConversionRequest
-from wherry.protocol.types import Digest, Name, Struct
+from wherry.protocol.types import Digest, Name, Struct, is_name
 
 Part = Literal["source", "calibration", "evaluation", "weights"]
 PARTS: tuple[Part, ...] = ("source", "calibration", "evaluation", "weights")
@@ -48,14 +50,18 @@ class Input(Struct, frozen=True, kw_only=True):
 
 
 class ConversionOrder(Struct, frozen=True, kw_only=True):
-    """What is to be converted, how, and as which model."""
+    """What is to be converted, how, and as which model.
+
+    `recipe` is the name of a variant, or the text of a recipe in TOML. `options` are the fields of a conversion
+    request that are no paths.
+    """
 
     model: Name
     source: Input
     calibration: Input
     evaluation: Input | None = None
     weights: Input | None = None
-    recipe: str | None = None
+    recipe: Annotated[str, msgspec.Meta(max_length=100_000)] | None = None
     options: dict[str, Any] = {}
     notes: Annotated[str, msgspec.Meta(max_length=2000)] = ""
 
@@ -72,21 +78,32 @@ def check(order: ConversionOrder, *, trusted: bool) -> None:
         _check_known(part)
     for name in order.options:
         _check_option(name, trusted=trusted)
-    request(order, lambda part: f"/{part}", "/package")
+    request(order, lambda part: f"/{part}", "/package", "/cache")
 
 
-def request(order: ConversionOrder, path: Callable[[Part], str], out_dir: str) -> ConversionRequest:
+def request(order: ConversionOrder, path: Callable[[Part], str], out_dir: str, cache_dir: str) -> ConversionRequest:
     """The request to the converters, with the files where `path` says. Raises Invalid."""
     fields: dict[str, Any] = dict(order.options)
     if order.recipe is not None:
-        fields["recipe"] = order.recipe
-    fields |= {"name": order.model, "out_dir": out_dir}
+        if "recipe" in fields:
+            raise Invalid("the recipe is given twice", "give it as `recipe`, or among the options")
+        fields["recipe"] = _recipe(order.recipe)
+    fields |= {"name": order.model, "out_dir": out_dir, "cache_dir": cache_dir}
     fields |= {part: given.callable or path(part) for part, given in order.inputs.items()}
     _check_fields(fields, ConversionRequest, "")
     try:
         return msgspec.convert(fields, ConversionRequest)
     except msgspec.ValidationError as error:
         raise Invalid(f"an option of the conversion is not right: {error}", "correct it") from error
+
+
+def _recipe(text: str) -> dict[str, Any]:
+    if is_name(text):
+        return {"variants": [text]}
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise Invalid(f"the recipe is neither a variant's name nor TOML: {error}", "correct it") from error
 
 
 def _check_input(part: Part, given: Input, *, trusted: bool) -> None:
@@ -132,6 +149,8 @@ def _check_fields(fields: dict[str, Any], shape: type[msgspec.Struct], where: st
     if unknown:
         raise Invalid(f"no option {where}{unknown[0]}", f"there are {', '.join(hints)}")
     for name, value in fields.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise Invalid(f"{where}{name} is {value:g}, which is not a number to count to", "correct it")
         inner = _struct(hints[name])
         if inner is not None and isinstance(value, dict):
             _check_fields(value, inner, f"{where}{name}.")

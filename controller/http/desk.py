@@ -10,6 +10,7 @@ from wherry.controller.adapters.artifacts import ArtifactStore
 from wherry.controller.adapters.blocks import BlockPublisher
 from wherry.controller.adapters.broker_session import BrokerSession
 from wherry.controller.config import ControllerConfig
+from wherry.controller.conversions import Conversions
 from wherry.controller.helm import Helm
 from wherry.controller.intake import Intake
 from wherry.controller.ledger import Ledger
@@ -27,6 +28,7 @@ class Desk:
     blocks: BlockPublisher
     intake: Intake
     helm: Helm
+    conversions: Conversions
 
     def now_s(self) -> float:
         return time.time()

@@ -19,7 +19,7 @@ from wherry.controller.operations import audit, registry
 from wherry.controller.store.database import Database
 from wherry.controller.store.tables import BlobRow, ConversionRow
 from wherry.protocol.blob import BlobRef
-from wherry.protocol.conversion import Failed, Progress
+from wherry.protocol.conversion import Failed, Progress, Warned
 from wherry.protocol.manifest import Manifest
 from wherry.protocol.types import Struct
 
@@ -30,6 +30,7 @@ CONVERTER = "converter"
 
 MAX_ATTEMPTS = 3
 MAX_TEXT_CHARS = 500
+MAX_WARNINGS = 100
 
 
 class Failure(Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -42,7 +43,10 @@ class Failure(Struct, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class ConversionView(Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """`version` is the number that was registered. `report` is that of a refusal, and not in lists."""
+    """`version` is the number that was registered. `report` is that of a refusal, and not in lists.
+
+    `step` of `steps` has begun, `done` of `total` tells how far within it.
+    """
 
     id: int
     model: str
@@ -51,7 +55,10 @@ class ConversionView(Struct, frozen=True, kw_only=True, omit_defaults=False):
     attempts: int
     step: int
     steps: int
+    done: int
+    total: int
     text: str
+    warnings: tuple[Warned, ...]
     order: ConversionOrder
     key: str | None
     created_s: float
@@ -94,8 +101,8 @@ def create(
                 return _same(known, body), False
         _check_blobs(session, order)
         row = ConversionRow(
-            key=key, model=order.model, order=body, state="queued", attempts=0, step=0, steps=0, text="",
-            created_s=now_s, created_by=actor,
+            key=key, model=order.model, order=body, state="queued", attempts=0, step=0, steps=0, done=0, total=0,
+            text="", warnings=b"[]", created_s=now_s, created_by=actor,
         )  # fmt: skip
         session.add(row)
         session.flush()
@@ -139,7 +146,7 @@ def take(db: Database, *, now_s: float) -> Job | None:
         if row is None:
             return None
         row.state, row.started_s, row.attempts = "running", now_s, row.attempts + 1
-        row.step, row.steps, row.text = 0, 0, ""
+        row.step, row.steps, row.done, row.total, row.text, row.warnings = 0, 0, 0, 0, "", b"[]"
         return Job(id=row.id, attempt=row.attempts, order=_order(row))
 
 
@@ -147,7 +154,15 @@ def note_progress(db: Database, job: Job, progress: Progress) -> None:
     with db.write() as session:
         row = _working(session, job)
         if row is not None:
-            row.step, row.steps, row.text = progress.step, progress.steps, progress.text[:MAX_TEXT_CHARS]
+            row.step, row.steps, row.done, row.total = progress.step, progress.steps, progress.done, progress.total
+            row.text = progress.text[:MAX_TEXT_CHARS]
+
+
+def note_warning(db: Database, job: Job, warned: Warned) -> None:
+    with db.write() as session:
+        row = _working(session, job)
+        if row is not None:
+            row.warnings = msgspec.json.encode([*_warnings(row), warned][:MAX_WARNINGS])
 
 
 def succeed(db: Database, job: Job, result: Result, *, keep: Callable[[bytes], object], now_s: float) -> None:
@@ -237,10 +252,15 @@ def _order(row: ConversionRow) -> ConversionOrder:
     return msgspec.json.decode(row.order, type=ConversionOrder)
 
 
+def _warnings(row: ConversionRow) -> tuple[Warned, ...]:
+    return msgspec.json.decode(row.warnings, type=tuple[Warned, ...])
+
+
 def _view(row: ConversionRow) -> ConversionView:
     return ConversionView(
         id=row.id, model=row.model, state=row.state, live=row.state in LIVE, attempts=row.attempts,
-        step=row.step, steps=row.steps, text=row.text, order=_order(row), key=row.key,
+        step=row.step, steps=row.steps, done=row.done, total=row.total, text=row.text,
+        warnings=_warnings(row), order=_order(row), key=row.key,
         created_s=row.created_s, created_by=row.created_by, started_s=row.started_s, ended_s=row.ended_s,
         version=row.version, failure=None if row.failure is None else msgspec.json.decode(row.failure, type=Failure),
     )  # fmt: skip

@@ -204,6 +204,8 @@ class LogRow(Base):
 class ConversionRow(Base):
     """One job. `order` is JSON of what was asked, `failure` of how it failed, `report` that of a refusal.
 
+    `step` of `steps` has begun, `done` of `total` within it. `warnings` is JSON, too.
+
     `key` is the client's own name for the request. `started_s` is that of the newest of the `attempts`.
     """
 
@@ -220,7 +222,10 @@ class ConversionRow(Base):
     attempts: Mapped[int]
     step: Mapped[int]
     steps: Mapped[int]
+    done: Mapped[int]
+    total: Mapped[int]
     text: Mapped[str]
+    warnings: Mapped[bytes]
     created_s: Mapped[float]
     created_by: Mapped[str]
     started_s: Mapped[float | None]

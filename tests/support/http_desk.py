@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from wherry.controller.adapters.blocks import BlockPublisher
 from wherry.controller.adapters.broker_process import Address
 from wherry.controller.adapters.broker_session import BrokerSession, Heard
 from wherry.controller.config import ControllerConfig
+from wherry.controller.conversions import Conversions
 from wherry.controller.helm import Helm
 from wherry.controller.http.app import make_app
 from wherry.controller.http.desk import Desk
@@ -45,12 +46,21 @@ class HttpDesk:
 
 
 @contextmanager
-def serving(data_dir: Path, max_artifact_bytes: int = LIMIT_BYTES, *, shelf: Shelf | None = None) -> Iterator[HttpDesk]:
-    config = ControllerConfig(data_dir=data_dir, fleet=FLEET, max_artifact_bytes=max_artifact_bytes)
+def serving(
+    data_dir: Path,
+    max_artifact_bytes: int = LIMIT_BYTES,
+    *,
+    shelf: Shelf | None = None,
+    converter: Sequence[str] = (),
+    **config_values: Any,
+) -> Iterator[HttpDesk]:
+    """Jobs are converted by the program `converter`; without one they stay queued."""
+    config = ControllerConfig(data_dir=data_dir, fleet=FLEET, max_artifact_bytes=max_artifact_bytes, **config_values)
     db = open_database(config.database_path)
     ledger = Ledger(db)
-    server = Server(uvicorn.Config(make_app(_desk(config, ledger, shelf)), port=0, log_config=None, lifespan="off"))
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve()), name="http")
+    desk = _desk(config, ledger, shelf, converter)
+    server = Server(uvicorn.Config(make_app(desk), port=0, log_config=None, lifespan="off"))
+    thread = threading.Thread(target=lambda: asyncio.run(_serve(server, desk)), name="http")
     thread.start()
     try:
         wait_until(lambda: server.started, "the HTTP API listens")
@@ -63,7 +73,14 @@ def serving(data_dir: Path, max_artifact_bytes: int = LIMIT_BYTES, *, shelf: She
         ledger.close()
 
 
-def _desk(config: ControllerConfig, ledger: Ledger, shelf: Shelf | None) -> Desk:
+async def _serve(server: Server, desk: Desk) -> None:
+    jobs = asyncio.create_task(desk.conversions.run())
+    await server.serve()
+    jobs.cancel()
+    await asyncio.wait([jobs])
+
+
+def _desk(config: ControllerConfig, ledger: Ledger, shelf: Shelf | None, converter: Sequence[str]) -> Desk:
     async def handle(_batch: list[Heard]) -> None:
         """Nobody is heard."""
 
@@ -80,4 +97,11 @@ def _desk(config: ControllerConfig, ledger: Ledger, shelf: Shelf | None) -> Desk
         blocks=blocks,
         intake=Intake(ledger),
         helm=helm,
+        conversions=Conversions(
+            ledger,
+            artifacts,
+            config.conversions_dir,
+            workers=config.conversion_workers if converter else 0,
+            program=converter,
+        ),
     )

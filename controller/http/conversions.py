@@ -1,0 +1,81 @@
+"""`/conversions`: models converted by the controller, one at a time; asked for, watched and cancelled."""
+
+import asyncio
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Query, Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+
+from wherry.controller.core.conversion_order import ConversionOrder, check
+from wherry.controller.errors import NotFound
+from wherry.controller.http.bodies import answer, read_json
+from wherry.controller.http.desk import ACTOR, AtDesk
+from wherry.controller.operations import conversions
+
+router = APIRouter(prefix="/conversions", tags=["conversions"])
+
+PAGE_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+"""The report shows names from a model that anybody may have made: nothing in it runs."""
+
+
+class NewConversion(ConversionOrder, frozen=True, kw_only=True):
+    """`source`, `calibration`, `evaluation` and `weights` are `{"digest": "…", "file_name": "net.keras"}`, uploaded before.
+
+    Of `file_name` only the suffix counts; `.zip` stands for a directory. `recipe` is the name of a variant or the
+    text of a recipe in TOML, `options` has the other fields of a conversion request, such as `labels`. With a
+    `key`, a name of the client's own choice, the same request again is the same conversion.
+    """
+
+    key: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
+
+
+@router.post("")
+async def create_conversion(request: Request, desk: AtDesk) -> Response:
+    """Queue a conversion: 202. With a `key` that was used before: 200, and the conversion that there is."""
+    body = await read_json(request, NewConversion)
+    order = msgspec.convert(body, ConversionOrder, from_attributes=True)
+    check(order, trusted=desk.config.trust_conversion_code)
+    found, created = await desk.ledger.run(conversions.create, order, key=body.key, now_s=desk.now_s(), actor=ACTOR)
+    desk.conversions.wake()
+    return answer(found, 202 if created else 200, Location=f"{request.url.path}/{found.id}")
+
+
+@router.get("")
+async def list_conversions(
+    desk: AtDesk, max_conversions: int = Query(100, ge=1, le=1000), before_id: int | None = None
+) -> Response:
+    """Newest first; to read on, those before the last id that was seen."""
+    found = await desk.ledger.run(conversions.list_conversions, max_conversions=max_conversions, before_id=before_id)
+    return answer(found)
+
+
+@router.get("/{conversion}")
+async def get_conversion(conversion: int, desk: AtDesk) -> Response:
+    """One conversion: state, progress, warnings, the version that it became or why it failed."""
+    return answer(await desk.ledger.run(conversions.get, conversion))
+
+
+@router.get("/{conversion}/log")
+async def get_log(conversion: int, desk: AtDesk) -> Response:
+    """What the converters said, as text: the newest 256 KiB."""
+    await desk.ledger.run(conversions.get, conversion)
+    return PlainTextResponse(await asyncio.to_thread(desk.conversions.log(conversion).read))
+
+
+@router.get("/{conversion}/report")
+async def get_report(conversion: int, desk: AtDesk) -> Response:
+    """The report as one page of HTML. 404 where the conversion did not come so far."""
+    await desk.ledger.run(conversions.get, conversion)
+    path = desk.conversions.report_page(conversion)
+    if not path.is_file():
+        raise NotFound(f"conversion {conversion} has no report", f"see `wherry conversions log {conversion}`")
+    return FileResponse(path, media_type="text/html", headers={"Content-Security-Policy": PAGE_POLICY})
+
+
+@router.post("/{conversion}/cancel")
+async def cancel(conversion: int, desk: AtDesk) -> Response:
+    """End it and leave nothing. Idempotent; 409 where it has succeeded or failed."""
+    found = await desk.ledger.run(conversions.cancel, conversion, now_s=desk.now_s(), actor=ACTOR)
+    desk.conversions.stop(conversion)
+    return answer(found)
