@@ -16,8 +16,8 @@ from wherry.protocol.types import Count, Reason, Seconds, Struct
 
 
 class Feed(Struct, frozen=True, kw_only=True):
-    """A directory of `.npz` files with `x` ([N, ...], in the model's own input type or float) and
-    optionally `y` ([N], class indices), read in name order, again and again, at `rate_hz`."""
+    """A directory of `.npz` files with `x`, or an array for each input by its name ([N, ...], stored or raw, see
+    feed.py), and optionally `y` ([N], class indices), read in name order, again and again, at `rate_hz`."""
 
     directory: str
     rate_hz: Annotated[float, msgspec.Meta(gt=0, le=10_000)] = 10.0

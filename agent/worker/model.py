@@ -5,6 +5,7 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from msgspec.structs import replace
 
 from wherry.agent.worker.errors import OrderRefused
 from wherry.agent.worker.messages import Load
@@ -19,12 +20,17 @@ _SCALE_ACCURACY = 1e-6
 
 
 class Model:
-    """An interpreter that is warm, with the time of each run."""
+    """An interpreter that is warm, with the time of each run.
 
-    def __init__(self, family: Family, interpreter: Interpreter) -> None:
+    `inputs` and `outputs` are as the file says, with what only the manifest can say about `inputs`: names as in the
+    source, layout and preprocessing.
+    """
+
+    def __init__(self, family: Family, interpreter: Interpreter, said: Sequence[TensorSpec] | None = None) -> None:
         self.family = family
         self.version = interpreter.version
-        self.inputs, self.outputs = interpreter.inputs, interpreter.outputs
+        self.outputs = interpreter.outputs
+        self.inputs = tuple(map(_joined, said, interpreter.inputs)) if said else interpreter.inputs
         self._interpreter = interpreter
 
     def run(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], float]:
@@ -43,7 +49,7 @@ def load_model(order: Load, load: LoadInterpreter) -> Model:
         interpreter = load(order.family, path, order.threads)
         _check("input", order.inputs, interpreter.inputs)
         _check("output", order.outputs, interpreter.outputs)
-        model = Model(order.family, interpreter)
+        model = Model(order.family, interpreter, order.inputs)
         zeros = [np.zeros(spec.shape, spec.dtype) for spec in model.inputs]
         for _ in range(order.warm_up):
             model.run(zeros)
@@ -73,6 +79,10 @@ def _same(want: TensorSpec, got: TensorSpec) -> bool:
         return want.quantization is got.quantization
     near = abs(want.quantization.scale - got.quantization.scale) <= _SCALE_ACCURACY * got.quantization.scale
     return near and want.quantization.zero_point == got.quantization.zero_point
+
+
+def _joined(said: TensorSpec, found: TensorSpec) -> TensorSpec:
+    return replace(found, name=said.name, layout=said.layout, preprocessing=said.preprocessing)
 
 
 def describe(spec: TensorSpec) -> str:

@@ -63,7 +63,7 @@ class Serving:
 
     def _infer(self, sample: Sample) -> None:
         try:
-            outputs, latency_ms = self._model.run([sample.x])
+            outputs, latency_ms = self._model.run(sample.inputs)
             prediction = top_class(outputs[0]) if self._has_scores else None
         except Exception as error:  # noqa: BLE001 - runtimes raise what they like; serving goes on
             self._counts.fail(f"{type(error).__name__}: {error}")
@@ -86,9 +86,7 @@ def _feed(feed: Feed | None, model: Model) -> Iterator[Sample | BadFile | Idle]:
     """The samples that `feed` gives for `model`; without a feed, silence."""
     if feed is None:
         return _silence("")
-    if len(model.inputs) != 1:
-        return _silence(f"a directory cannot feed a model of {len(model.inputs)} inputs")
-    return samples(Path(feed.directory), model.inputs[0])
+    return samples(Path(feed.directory), model.inputs)
 
 
 def _silence(reason: str) -> Iterator[Idle]:

@@ -14,8 +14,9 @@ import pytest
 
 from tests.support.fake_interpreter import INPUT
 from wherry.agent.worker import feed
-from wherry.agent.worker.feed import BadFile, Idle, Sample, quantize, samples
-from wherry.protocol.manifest import DType, Quantization, TensorSpec
+from wherry.agent.worker.feed import BadFile, Idle, Sample, samples
+from wherry.protocol.manifest import DType, Preprocessing, Quantization, TensorSpec
+from wherry.protocol.preparation import to_stored
 
 FLOAT_INPUT = TensorSpec(name="x", shape=(1, 4), dtype="float32")
 
@@ -25,11 +26,11 @@ def save(directory: Path, name: str, **arrays: Any) -> None:
 
 
 def take(directory: Path, count: int, spec: TensorSpec = INPUT) -> list[Sample | BadFile | Idle]:
-    return list(islice(samples(directory, spec), count))
+    return list(islice(samples(directory, [spec]), count))
 
 
 def firsts(items: list[Sample | BadFile | Idle]) -> list[int]:
-    return [int(item.x[0, 0]) for item in items if isinstance(item, Sample)]
+    return [int(item.inputs[0][0, 0]) for item in items if isinstance(item, Sample)]
 
 
 def rows(*values: int) -> Any:
@@ -50,7 +51,7 @@ def test_labels_come_along_where_there_are_any(tmp_path: Path) -> None:
 
 def test_new_files_are_seen_at_the_next_cycle(tmp_path: Path) -> None:
     save(tmp_path, "a.npz", x=rows(1))
-    items = samples(tmp_path, INPUT)
+    items = samples(tmp_path, [INPUT])
     found = [next(items)]
     save(tmp_path, "b.npz", x=rows(2))
     assert firsts([*found, *islice(items, 3)]) == [1, 1, 2, 1]
@@ -59,7 +60,7 @@ def test_new_files_are_seen_at_the_next_cycle(tmp_path: Path) -> None:
 def test_a_file_that_vanishes_before_its_turn_is_a_bad_file(tmp_path: Path) -> None:
     save(tmp_path, "a.npz", x=rows(1))
     save(tmp_path, "b.npz", x=rows(2))
-    items = samples(tmp_path, INPUT)
+    items = samples(tmp_path, [INPUT])
     next(items)
     (tmp_path / "b.npz").unlink()
     assert isinstance(next(items), BadFile)
@@ -68,7 +69,7 @@ def test_a_file_that_vanishes_before_its_turn_is_a_bad_file(tmp_path: Path) -> N
 
 def test_floats_are_quantized_with_halves_away_from_zero_and_saturation() -> None:
     x = np.array([[0.25, -0.25, 0.74, -0.76], [1e6, -1e6, 0.0, 63.9]], np.float32)
-    stored = quantize(x, INPUT)
+    stored = to_stored(x, INPUT)
     assert stored.dtype == np.int8
     assert stored.tolist() == [[0, -2, 0, -3], [127, -128, -1, 127]]
 
@@ -78,7 +79,7 @@ def test_quantizing_a_dequantized_value_gives_it_back(dtype: DType) -> None:
     spec = TensorSpec(name="x", shape=(1, 256), dtype=dtype, quantization=Quantization(scale=0.0173, zero_point=11))
     stored = np.arange(np.iinfo(dtype).min, np.iinfo(dtype).max + 1, dtype=np.int64).astype(dtype)
     real = (0.0173 * (stored.astype(np.float64) - 11)).astype(np.float32)
-    assert np.array_equal(quantize(real, spec), stored)
+    assert np.array_equal(to_stored(real, spec), stored)
 
 
 def test_float_x_is_quantized_for_integers_and_kept_for_floats(tmp_path: Path) -> None:
@@ -87,10 +88,10 @@ def test_float_x_is_quantized_for_integers_and_kept_for_floats(tmp_path: Path) -
     [real] = take(tmp_path, 1, FLOAT_INPUT)
     assert isinstance(whole, Sample)
     assert isinstance(real, Sample)
-    assert whole.x.dtype == np.int8
-    assert whole.x.tolist() == [[3, 3, 3, 3]]
-    assert real.x.dtype == np.float32
-    assert real.x.tolist() == [[2.0, 2.0, 2.0, 2.0]]
+    assert whole.inputs[0].dtype == np.int8
+    assert whole.inputs[0].tolist() == [[3, 3, 3, 3]]
+    assert real.inputs[0].dtype == np.float32
+    assert real.inputs[0].tolist() == [[2.0, 2.0, 2.0, 2.0]]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,7 @@ def test_damage_of_any_kind_is_a_bad_file_at_worst(tmp_path: Path) -> None:
             for _ in range(1 + attempt % 4):
                 data[chance.randrange(len(data))] = chance.randrange(256)
         (tmp_path / "a.npz").write_bytes(data)
-        bad += isinstance(next(samples(tmp_path, INPUT)), BadFile)
+        bad += isinstance(next(samples(tmp_path, [INPUT])), BadFile)
     assert bad > 100
 
 
@@ -155,7 +156,7 @@ def test_a_file_that_unpacks_beyond_the_limit_is_not_unpacked(tmp_path: Path, mo
 
 def test_a_missing_or_useless_directory_is_idle_until_something_comes(tmp_path: Path) -> None:
     directory = tmp_path / "later"
-    items = samples(directory, INPUT)
+    items = samples(directory, [INPUT])
     missing = next(items)
     assert isinstance(missing, Idle)
     assert "is not there" in missing.reason
@@ -179,3 +180,105 @@ def test_what_is_no_file_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "b.npz").mkdir()
     save(tmp_path, "c.npz", x=rows(1))
     assert firsts(take(tmp_path, 2)) == [1, 1]
+
+
+UNIT = Preprocessing(scale=1 / 255, mean=(0.5,))
+PICTURE = TensorSpec(
+    name="image",
+    shape=(1, 2, 2, 3),
+    dtype="int8",
+    quantization=Quantization(scale=1 / 255, zero_point=-128),
+    layout="NHWC",
+    preprocessing=Preprocessing(scale=1 / 255),
+)
+ASIDE = TensorSpec(name="aside:0", shape=(1, 2), dtype="float32")
+
+
+def only(directory: Path, *specs: TensorSpec) -> Sample | BadFile | Idle:
+    return next(samples(directory, specs))
+
+
+def inputs_of(item: Sample | BadFile | Idle) -> list[Any]:
+    assert isinstance(item, Sample), item
+    return [tensor.tolist() for tensor in item.inputs]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32, np.float64])
+def test_raw_values_are_preprocessed_and_quantized(tmp_path: Path, dtype: Any) -> None:
+    save(tmp_path, "a.npz", x=np.arange(12).reshape(1, 2, 2, 3).astype(dtype))
+    [stored] = inputs_of(only(tmp_path, PICTURE))
+    assert np.ravel(stored).tolist() == [*range(-128, -116)]
+
+
+def test_what_is_stored_already_goes_in_as_it_is_in_spite_of_preprocessing(tmp_path: Path) -> None:
+    save(tmp_path, "a.npz", x=np.arange(12, dtype=np.int8).reshape(1, 2, 2, 3))
+    assert np.ravel(inputs_of(only(tmp_path, PICTURE))).tolist() == [*range(12)]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_a_model_of_floats_gets_raw_values_preprocessed(tmp_path: Path, dtype: Any) -> None:
+    spec = TensorSpec(name="x", shape=(1, 2), dtype="float32", preprocessing=UNIT)
+    save(tmp_path, "a.npz", x=np.array([[0, 255]], dtype))
+    assert inputs_of(only(tmp_path, spec)) == [[[-0.5, 0.5]]]
+
+
+def test_channels_are_counted_by_the_layout(tmp_path: Path) -> None:
+    how = Preprocessing(mean=(1.0, 2.0, 3.0))
+    first = TensorSpec(name="x", shape=(1, 3, 1, 2), dtype="float32", layout="NCHW", preprocessing=how)
+    save(tmp_path, "a.npz", x=np.zeros((1, 3, 1, 2), np.uint8))
+    assert np.ravel(inputs_of(only(tmp_path, first))).tolist() == [-1, -1, -2, -2, -3, -3]
+
+
+def test_several_inputs_come_from_arrays_of_their_names(tmp_path: Path) -> None:
+    save(
+        tmp_path, "a.npz", image=np.zeros((2, 2, 2, 3), np.uint8), aside=np.eye(2, dtype=np.float32), y=np.array([4, 5])
+    )
+    items = list(islice(samples(tmp_path, [PICTURE, ASIDE]), 2))
+    assert [inputs_of(item)[1] for item in items] == [[[1.0, 0.0]], [[0.0, 1.0]]]
+    assert [item.label for item in items if isinstance(item, Sample)] == [4, 5]
+
+
+def test_a_single_input_is_also_found_by_its_name(tmp_path: Path) -> None:
+    save(tmp_path, "a.npz", aside=np.ones((1, 2), np.float32))
+    assert inputs_of(only(tmp_path, ASIDE)) == [[[1.0, 1.0]]]
+
+
+def test_an_input_called_y_leaves_labels_to_the_classes(tmp_path: Path) -> None:
+    specs = [TensorSpec(name=name, shape=(1, 2), dtype="float32") for name in ("x", "y")]
+    save(tmp_path, "a.npz", x=np.zeros((1, 2)), y=np.ones((1, 2)), labels=np.array([3]))
+    item = only(tmp_path, *specs)
+    assert inputs_of(item) == [[[0.0, 0.0]], [[1.0, 1.0]]]
+    assert isinstance(item, Sample)
+    assert item.label == 3
+
+
+def test_an_input_without_a_batch_takes_samples_of_its_whole_shape(tmp_path: Path) -> None:
+    save(tmp_path, "a.npz", x=np.ones((3, 5), np.float32))
+    assert inputs_of(only(tmp_path, TensorSpec(name="x", shape=(5,), dtype="float32"))) == [[1.0] * 5]
+
+
+@pytest.mark.parametrize(
+    ("specs", "arrays", "word"),
+    [
+        (
+            [PICTURE],
+            {"x": np.zeros((1, 3, 2, 2), np.uint8)},
+            r"x is \[1, 3, 2, 2\], the model takes \[N, 2, 2, 3\] \(NHWC",
+        ),
+        ([PICTURE], {"x": np.full((1, 2, 2, 3), np.inf)}, "x has values that are not finite"),
+        ([PICTURE, ASIDE], {"x": np.zeros((1, 2, 2, 3), np.uint8)}, "has no array image, but x"),
+        ([PICTURE, ASIDE], {"image": np.zeros((1, 2, 2, 3), np.uint8), "aside": np.zeros((2, 2))}, "different numbers"),
+        (
+            [TensorSpec(name="x", shape=(1, 2), dtype="float32", preprocessing=Preprocessing(mean=(1.0, 2.0, 3.0)))],
+            {"x": np.zeros((1, 2))},
+            "mean has 3 numbers for 2 channels",
+        ),
+    ],
+)
+def test_what_cannot_be_prepared_is_a_bad_file(
+    tmp_path: Path, specs: list[TensorSpec], arrays: dict[str, Any], word: str
+) -> None:
+    save(tmp_path, "a.npz", **arrays)
+    item = only(tmp_path, *specs)
+    assert isinstance(item, BadFile)
+    assert re.search(word, item.reason)

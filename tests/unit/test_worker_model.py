@@ -14,7 +14,7 @@ from wherry.agent.worker.model import Model, load_model
 from wherry.agent.worker.runtimes.interpreter import Interpreter, Tensor
 from wherry.agent.worker.selftest import ENOUGH_RUNS, self_test
 from wherry.protocol.golden import GoldenSet, GoldenVector, encode_golden
-from wherry.protocol.manifest import Quantization, TensorSpec, Tolerance
+from wherry.protocol.manifest import Preprocessing, Quantization, TensorSpec, Tolerance
 from wherry.protocol.runtime import Family
 
 
@@ -54,6 +54,11 @@ def test_a_file_that_differs_from_the_manifest_is_refused(tmp_path: Path, change
 def test_names_and_the_last_digits_of_a_scale_do_not_matter(tmp_path: Path) -> None:
     near = Quantization(scale=0.5 * (1 + 1e-8), zero_point=-1)
     load(tmp_path / "m", (msgspec.structs.replace(INPUT, name="other", quantization=near),), FakeInterpreter())
+
+
+def test_what_only_the_manifest_knows_of_an_input_is_kept_for_the_feed(tmp_path: Path) -> None:
+    said = msgspec.structs.replace(INPUT, name="aside", layout="NHWC", preprocessing=Preprocessing(scale=0.5))
+    assert load(tmp_path / "m", (said,), FakeInterpreter()).inputs == (said,)
 
 
 def test_another_number_of_tensors_is_refused(tmp_path: Path) -> None:

@@ -1,13 +1,13 @@
 """Serving with a fake model on a real channel, on a clock that the test moves."""
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.support.fake_interpreter import OUTPUT, FakeInterpreter, echo
+from tests.support.fake_interpreter import INPUT, OUTPUT, FakeInterpreter, echo
 from wherry.agent.worker.channel import Frames, WorkerChannel, decode_answer
 from wherry.agent.worker.messages import Feed, Serve, Window
 from wherry.agent.worker.model import Model
@@ -30,8 +30,11 @@ class Bench:
     def serve(
         self, compute: Callable[[Tensor], Tensor] = echo, output: TensorSpec = OUTPUT, *, feed: str | None = ""
     ) -> None:
+        self.serve_with(FakeInterpreter(compute, outputs=(output,)), feed=feed)
+
+    def serve_with(self, interpreter: FakeInterpreter, *, feed: str | None = "") -> None:
         directory = None if feed is None else Feed(directory=str(self._directory / feed), rate_hz=RATE_HZ)
-        self.interpreter = FakeInterpreter(compute, outputs=(output,))
+        self.interpreter = interpreter
         order = Serve(feed=directory, window_s=WINDOW_S)
         self.serving = Serving(order, Model("litert", self.interpreter), self._channel, self.now_s)
 
@@ -173,3 +176,19 @@ def test_windows_wait_for_a_slow_reader_and_nothing_counted_is_lost(bench: Bench
     bench.until(602.0)
     said = [*queued, *bench.said(), bench.serving.last_window(bench.now_s)]
     assert sum(each.inferences for each in said) == bench.interpreter.ran
+
+
+def test_a_model_of_several_inputs_is_fed_in_the_order_of_its_inputs(bench: Bench, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", aside=np.full((1, 2), 5, np.float32), x=np.zeros((1, 4), np.int8), y=np.array([2]))
+    seen: list[list[Tensor]] = []
+
+    class Both(FakeInterpreter):
+        def run(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+            seen.append([*inputs])
+            return super().run(inputs)
+
+    interpreter = Both(inputs=(INPUT, TensorSpec(name="aside", shape=(1, 2), dtype="float32")))
+    bench.serve_with(interpreter)
+    bench.until(0.25)
+    assert [tensor.tolist() for tensor in seen[0]] == [[[0, 0, 0, 0]], [[5.0, 5.0]]]
+    assert bench.serving.last_window(bench.now_s).labelled == len(seen)
