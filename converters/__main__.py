@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from wherry.converters.errors import BadRequest, ConversionError
+from wherry.converters.errors import BadRequest, ConversionError, Refused
 from wherry.protocol.conversion import ConversionLine, ConversionRequest, Converted, Failed
 
 INTERRUPTED_STATUS = 130
@@ -39,7 +39,8 @@ def _answer(say: Callable[[ConversionLine], None]) -> int:
         request = _request(sys.stdin.buffer.read())
         say(_convert(request, say))
     except ConversionError as error:
-        say(Failed(kind=type(error).__name__, message=error.message, fix=error.fix))
+        report_dir = error.report_dir if isinstance(error, Refused) else ""
+        say(Failed(kind=type(error).__name__, message=error.message, fix=error.fix, report_dir=report_dir))
         return 2
     except BrokenPipeError:
         raise
@@ -51,8 +52,6 @@ def _answer(say: Callable[[ConversionLine], None]) -> int:
 
 
 def _convert(request: ConversionRequest, say: Callable[[ConversionLine], None]) -> Converted:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # looking for a GPU takes longer than converting
     from wherry.converters.pipeline import convert
 
     report = convert(request, say)
@@ -64,7 +63,13 @@ def _request(data: bytes) -> ConversionRequest:
         request = msgspec.json.decode(data, type=ConversionRequest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequest(f"not a conversion request: {error}", "send one ConversionRequest as JSON") from error
-    paths = (request.source, request.calibration, request.evaluation or "/", request.out_dir)
+    named = (request.source, request.calibration, request.evaluation or "/")  # or package.module:callable
+    paths = (
+        request.out_dir,
+        request.weights or "/",
+        request.cache_dir or "/",
+        *(path for path in named if ":" not in path),
+    )
     if not all(Path(path).is_absolute() for path in paths):
         raise BadRequest("the paths of a conversion request must be absolute")
     return request

@@ -72,7 +72,12 @@ class ToolFailed(ConversionError):
 
 
 class Refused(ConversionError):
-    """The model was converted, but what came out must not be shipped."""
+    """The model was converted, but what came out must not be shipped.
+
+    `report_dir` holds the report of how far it came; empty where there is none.
+    """
+
+    report_dir = ""
 
 
 class UnsupportedOperators(Refused):

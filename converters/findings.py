@@ -1,119 +1,87 @@
-"""What the steps of a conversion hand on, and the manifest and report made of it."""
+"""All that a conversion has found so far; a refusal is reported from it just as a success is."""
 
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
-import wherry
-from wherry.converters.data import Samples
-from wherry.converters.report import DataUsed, FamilyResult, Parity, Report, Sizes
-from wherry.converters.sources import keras
-from wherry.converters.verify import golden, runtimes
-from wherry.converters.verify.runtime_child import PACKAGES
-from wherry.protocol import blob
+from wherry.converters.data import SampleSet
+from wherry.converters.errors import BadRequest
+from wherry.converters.model import End
+from wherry.converters.origin import Built
+from wherry.converters.report import (
+    Confusion,
+    DataWarning,
+    FamilyResult,
+    Join,
+    LayerCost,
+    LayerError,
+    Parity,
+    RemedyTried,
+)
+from wherry.converters.trial import Artifact, Trial
+from wherry.converters.verify import golden
 from wherry.protocol.conversion import ConversionRequest
-from wherry.protocol.manifest import Manifest, Operator, TensorSpec, Variant
+from wherry.protocol.manifest import Preprocessing
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """What was read: the model's file and digest, and the samples, all and those to be used."""
+class Accepted:
+    """A variant that goes into the package, with what its devices need."""
 
-    file: keras.KerasFile
-    source_digest: str
-    given: dict[str, Samples]
-    calibration: Samples
-    evaluation: Samples | None
-
-    @property
-    def proof(self) -> Samples:
-        """What everything is verified on: candidates for golden vectors first. Labels count only from an evaluation."""
-        samples = self.evaluation or Samples(self.calibration.path, self.calibration.x, None)
-        return samples.take(golden.order(len(samples)))
-
-
-@dataclass(frozen=True)
-class Converted:
-    """The files of a conversion before they are verified."""
-
-    float_file: bytes
-    artifact: bytes
-    operators: tuple[Operator, ...]
-    per_channel_dense: bool
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-
-
-@dataclass(frozen=True)
-class Verified:
-    """What verification found; `runs` are those of the admitted families."""
-
-    parity: Parity
+    trial: Trial
     results: list[FamilyResult]
-    runs: list[runtimes.Run]
-    float_run: runtimes.Run
     golden: bytes
 
 
-def manifest(request: ConversionRequest, inputs: Inputs, converted: Converted, verified: Verified) -> Manifest:
-    """What a device must know, with version 0 until the registry numbers it."""
-    variant = Variant(
-        name=request.recipe,
-        artifact=blob.describe(converted.artifact),
-        inputs=converted.inputs,
-        outputs=converted.outputs,
-        operators=converted.operators,
-        runtimes=tuple(result.floor for result in verified.results if result.floor is not None),
-        golden=blob.describe(verified.golden),
-        tolerances=tuple(result.tolerance for result in verified.results if result.tolerance is not None),
-    )
-    return Manifest(
-        model=request.name,
-        variants=(variant,),
-        labels=request.labels,
-        health=request.health,
-        source_digest=inputs.source_digest,
-        tools=_tools(inputs.file.library),
-    )
+@dataclass
+class Findings:
+    """`more` reads more of the calibration data. `refused` and `remarks` are by the name of a variant."""
 
+    request: ConversionRequest
+    built: Built
+    preprocessing: dict[str, Preprocessing]
+    calibration: SampleSet
+    evaluation: SampleSet | None
+    more: Callable[[int], SampleSet]
+    warnings: list[DataWarning] = field(default_factory=list)
+    parity: tuple[Parity, ...] = ()
+    float_artifact: Artifact | None = None
+    float_results: list[FamilyResult] = field(default_factory=list)
+    trials: list[Trial] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    remarks: dict[str, str] = field(default_factory=dict)
+    accepted: list[Accepted] = field(default_factory=list)
+    layers: dict[str, tuple[LayerError, ...]] = field(default_factory=dict)
+    joins: tuple[Join, ...] = ()
+    remedies: list[RemedyTried] = field(default_factory=list)
+    costs: tuple[LayerCost, ...] = ()
+    confusions: list[Confusion] = field(default_factory=list)
 
-def report(
-    request: ConversionRequest, inputs: Inputs, converted: Converted, verified: Verified, took_s: dict[str, float]
-) -> Report:
-    """What a person wants to know; `took_s` are seconds by step."""
-    return Report(
-        name=request.name,
-        variant=request.recipe,
-        recipe=request.recipe,
-        source=request.source,
-        source_digest=inputs.source_digest,
-        artifact_digest=blob.sha256(converted.artifact),
-        sizes=Sizes(
-            source_bytes=inputs.file.path.stat().st_size,
-            float_bytes=len(converted.float_file),
-            artifact_bytes=len(converted.artifact),
-            golden_bytes=len(verified.golden),
-        ),
-        calibration=_used(inputs.given["calibration"], inputs.calibration),
-        evaluation=None if inputs.evaluation is None else _used(inputs.given["evaluation"], inputs.evaluation),
-        parity=verified.parity,
-        runtimes=tuple(verified.results),
-        operators=converted.operators,
-        float_runtime=f"{verified.float_run.family} {verified.float_run.ran.version}",
-        float_p50_ms=round(verified.float_run.ran.p50_ms, 4),
-        tools=_tools(inputs.file.library),
-        steps_s=took_s,
-    )
+    @property
+    def proof(self) -> SampleSet:
+        """What everything is verified on: candidates for golden vectors first. Labels count only from an evaluation."""
+        samples = self.evaluation or self.calibration.without_labels()
+        return samples.take(golden.order(len(samples)))
 
+    @property
+    def labelled(self) -> int:
+        """Which output labels are for, by the recipe or the first. Raises BadRequest for a name that is none."""
+        wanted = self.request.recipe.evaluation.output
+        names = [end.name for end in self.built.model.outputs]
+        if not wanted:
+            return 0
+        if wanted not in names:
+            raise BadRequest(f"evaluation.output {wanted!r}: no such output", f"there are {', '.join(names)}")
+        return names.index(wanted)
 
-def _used(given: Samples, used: Samples) -> DataUsed:
-    low, high = given.span
-    return DataUsed(
-        path=str(given.path), given=len(given), used=len(used), labelled=given.y is not None, low=low, high=high
-    )
+    @property
+    def labelled_end(self) -> End:
+        return self.built.model.outputs[self.labelled]
 
-
-def _tools(library: keras.Library) -> dict[str, str]:
-    """Versions of all that had a part in the bytes."""
-    packages = ["tensorflow", library.replace("_", "-"), "numpy"]
-    packages += [PACKAGES[family] for family in runtimes.installed()]
-    return {"wherry": wherry.__version__} | {package: version(package) for package in packages}
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes: as given, or the folders' where those are all."""
+        if self.request.labels:
+            return self.request.labels
+        samples = self.evaluation or self.calibration
+        classes = self.labelled_end.shape[-1] if self.labelled_end.shape else 0
+        return samples.class_names if len(samples.class_names) == classes else ()

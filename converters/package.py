@@ -20,6 +20,9 @@ from wherry.converters.errors import OutputError
 MAX_NAME_BYTES = 200
 """File systems take 255; the hidden sibling's name is longer than the directory's own."""
 
+REFUSED = ".refused"
+"""What the name of a package's directory ends with where only a report came about."""
+
 TENSORFLOW_FULL = "ResourceExhaustedError"
 """What TensorFlow makes of a full disk; it is not imported here."""
 
@@ -51,6 +54,18 @@ class Staging:
         _fsync_dir(self.package)
         self.package.rename(self.out_dir)
         _fsync_dir(self.out_dir.parent)
+
+
+def leave(stage: Staging, files: dict[str, bytes]) -> Path:
+    """Put the report of a refused conversion beside the place of its package, instead of an older one."""
+    for name, content in files.items():
+        stage.write(name, content)
+    place = stage.out_dir.with_name(f"{stage.out_dir.name}{REFUSED}")
+    old = stage.root / "old"
+    if place.exists():
+        place.rename(old)
+    stage.package.rename(place)
+    return place
 
 
 def check_free(out_dir: Path) -> None:

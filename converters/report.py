@@ -78,7 +78,8 @@ class McNemar(Struct, frozen=True, kw_only=True):
 class Scores(Struct, frozen=True, kw_only=True):
     """One variant in one runtime against the float model, for the output that decides.
 
-    Accuracies and the test are None without labels; `agreement_interval` is None where agreement is not a share of samples.
+    Accuracies and the test are None without labels; `agreement_interval` is None where agreement is not a share
+    of samples.
     """
 
     samples: Count

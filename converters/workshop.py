@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -82,10 +83,8 @@ class Workshop:
             child.wait()
             for pipe in (child.stdin, child.stdout):
                 assert pipe is not None
-                try:
+                with suppress(BrokenPipeError):  # it died before it took its last task
                     pipe.close()
-                except BrokenPipeError:
-                    pass  # it died before it took its last task
 
     def run(
         self,

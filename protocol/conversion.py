@@ -59,7 +59,7 @@ class Warned(Struct, frozen=True, kw_only=True, tag="warned", tag_field="type"):
 
 
 class Converted(Struct, frozen=True, kw_only=True, tag="converted", tag_field="type"):
-    """The package lies in `out_dir`: `<variant>.tflite`, `<variant>.golden`, `manifest.json`, `report.json`, `report.html`."""
+    """The package lies in `out_dir`: a `.tflite` and a `.golden` a variant, `manifest.json`, `report.json`, `.html`."""
 
     out_dir: str
     report: msgspec.Raw

@@ -78,13 +78,14 @@ class Tolerance(Struct, frozen=True, kw_only=True):
 
     `max_abs` is in steps of the output's integers, or in the output's unit where it is float, and
     holds for every element. `min_cosine` holds for every vector, over real (dequantized) values.
-    `min_top1_share` is of all vectors together.
+    `min_top1_share` is of all vectors together. `max_abs_by_output` is narrower, where there are several outputs.
     """
 
     family: Family
     max_abs: Annotated[float, msgspec.Meta(ge=0)]
     min_cosine: Annotated[float, msgspec.Meta(ge=-1, le=1)]
     min_top1_share: Share = 0.0
+    max_abs_by_output: tuple[Annotated[float, msgspec.Meta(ge=0)], ...] = ()
 
 
 class Variant(Struct, frozen=True, kw_only=True):

@@ -39,6 +39,7 @@ class Difference(msgspec.Struct, frozen=True):
     cosine: float
     same_top: bool
     finite: bool = True
+    by_output: tuple[float, ...] = ()
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,10 +71,12 @@ def difference(specs: Sequence[TensorSpec], expected: Sequence[Tensor], actual: 
     pairs = [(_wide(want), _wide(got)) for want, got in zip(expected, actual, strict=True)]
     if not all(np.isfinite(want).all() and np.isfinite(got).all() for want, got in pairs):
         return Difference(math.inf, -1.0, same_top=False, finite=False)
+    apart = tuple(float(np.abs(got - want).max(initial=0.0)) for want, got in pairs)
     return Difference(
-        max_abs=max(float(np.abs(got - want).max(initial=0.0)) for want, got in pairs),
+        max_abs=max(apart),
         cosine=min(_cosine(spec, want, got) for spec, (want, got) in zip(specs, pairs, strict=True)),
         same_top=bool(np.argmax(expected[0]) == np.argmax(actual[0])),
+        by_output=apart,
     )
 
 
@@ -89,6 +92,9 @@ def judge(differences: Iterable[Difference], tolerance: Tolerance) -> Verdict:
         f"cosine {worst_cosine:.6f}, at least {tolerance.min_cosine:.6f}": worst_cosine < tolerance.min_cosine,
         f"top-1 share {top1_share:.3f}, at least {tolerance.min_top1_share:.3f}": top1_share < tolerance.min_top1_share,
     }
+    for number, allowed in enumerate(tolerance.max_abs_by_output):
+        off = max((run.by_output[number] for run in runs if number < len(run.by_output)), default=0.0)
+        limits[f"output {number} off by {off:.6g}, allowed {allowed:.6g}"] = off > allowed
     broken = "; ".join(words for words, is_broken in limits.items() if is_broken)
     measured = f"worst difference {worst_abs:.6g}, worst cosine {worst_cosine:.6f}, same top-1 {top1_share:.3f}"
     return Verdict(

@@ -14,7 +14,7 @@ from typing import IO
 import msgspec
 
 from wherry.controller.errors import Invalid
-from wherry.protocol.conversion import ConversionLine, ConversionRequest, Converted, Failed, Progress
+from wherry.protocol.conversion import ConversionLine, ConversionRequest, Converted, Failed, Progress, Warned
 
 PROGRAM = [sys.executable, "-m", "wherry.converters"]
 STOP_TIMEOUT_S = 10.0
@@ -24,23 +24,24 @@ class ConversionBug(Exception):
     """The conversion process failed by itself; the text is what it said."""
 
 
-def convert(request: ConversionRequest, on_progress: Callable[[Progress], None]) -> Converted:
+def convert(request: ConversionRequest, on_line: Callable[[Progress | Warned], None]) -> Converted:
     """Run one conversion. Raises Invalid where the user can mend it, ConversionBug where we must."""
     with tempfile.TemporaryFile() as chatter:
         child = subprocess.Popen(PROGRAM, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=chatter)
         try:
-            last = _converse(child, request, on_progress)
+            last = _converse(child, request, on_line)
         finally:
             _end(child)
         if isinstance(last, Converted):
             return last
         if isinstance(last, Failed) and not last.ours:
-            raise Invalid(last.message, last.fix)
+            report = f"; the report: {last.report_dir}/report.html" if last.report_dir else ""
+            raise Invalid(last.message, f"{last.fix}{report}")
         raise ConversionBug(_last_words(last, child.returncode, chatter))
 
 
 def _converse(
-    child: "subprocess.Popen[bytes]", request: ConversionRequest, on_progress: Callable[[Progress], None]
+    child: "subprocess.Popen[bytes]", request: ConversionRequest, on_line: Callable[[Progress | Warned], None]
 ) -> Converted | Failed | None:
     assert child.stdin is not None
     assert child.stdout is not None
@@ -51,9 +52,9 @@ def _converse(
         return None
     for raw in child.stdout:
         line: ConversionLine = msgspec.json.decode(raw, type=ConversionLine)
-        if not isinstance(line, Progress):
+        if not isinstance(line, Progress | Warned):
             return line
-        on_progress(line)
+        on_line(line)
     return None
 
 

@@ -77,13 +77,12 @@ TO_ONNX = Pass("export to ONNX", f"{_AT}.sources:to_onnx", BuildOptions, Nothing
 PREDICT = Pass("predict", f"{_AT}.sources:predict", PredictOptions, Nothing, (*_TENSORFLOW, "onnxruntime", "torch"))
 CALIBRATE = Pass("calibrate", f"{_AT}.quantizing:calibrate", Nothing, Nothing, ("tensorflow",))
 RANGES = Pass("choose ranges", f"{_AT}.quantizing:ranges", RangeOptions, Equalized, ("tensorflow", *_RUNTIME))
-EQUALIZE = Pass("equalize", f"{_AT}.quantizing:equalize", Nothing, Equalized, _RUNTIME)
+EQUALIZE = Pass("equalize", f"{_AT}.quantizing:equalize_layers", Nothing, Equalized, _RUNTIME)
 BIAS = Pass("correct biases", f"{_AT}.quantizing:correct_bias", Nothing, Equalized, _RUNTIME)
 VARIANT = Pass("compress", f"{_AT}.quantizing:variant", VariantOptions, Nothing, ("tensorflow", "ai-edge-quantizer"))
 RANK = Pass("rank layers", f"{_AT}.quantizing:rank", RankOptions, Ranking, ("tensorflow", *_RUNTIME))
 LAYERS = Pass("compare layers", f"{_AT}.quantizing:layers", LayerOptions, LayerErrors, _RUNTIME)
 
 PASSES: dict[str, Pass[Any, Any]] = {
-    work.name: work
-    for work in (BUILD, TO_ONNX, PREDICT, CALIBRATE, RANGES, EQUALIZE, BIAS, VARIANT, RANK, LAYERS)
+    work.name: work for work in (BUILD, TO_ONNX, PREDICT, CALIBRATE, RANGES, EQUALIZE, BIAS, VARIANT, RANK, LAYERS)
 }

@@ -41,14 +41,23 @@ def explained_share(reference: Outputs, found: Outputs) -> float:
     return max(0.0, 1 - missed / spread) if spread else 0.0
 
 
-def agreement(reference: Outputs, found: Outputs) -> float:
+def agreement(reference: Outputs, found: Outputs, *, classes: bool) -> float:
     """Same top-1 for one score a class; the explained share for any other output."""
-    return top1_share(reference, found) if is_scores(reference.shape[1:]) else explained_share(reference, found)
+    return top1_share(reference, found) if classes else explained_share(reference, found)
 
 
-def accuracy(outputs: Outputs, labels: npt.NDArray[np.int64]) -> float:
-    """Share of samples whose largest output is the labelled class."""
-    return float(np.mean(_top1(outputs) == labels))
+def right(outputs: Outputs, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Whether each sample's largest output is the labelled class."""
+    found: npt.NDArray[np.bool_] = _top1(outputs) == labels
+    return found
+
+
+def confusion(outputs: Outputs, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """[classes, classes] counts: rows are the labels, columns the predictions."""
+    classes = outputs.reshape(len(outputs), -1).shape[1]
+    counts = np.zeros((classes, classes), np.int64)
+    np.add.at(counts, (labels, _top1(outputs)), 1)
+    return counts
 
 
 def is_scores(output_shape: tuple[int, ...]) -> bool:

@@ -1,37 +1,43 @@
 """Which runtime families may have the file, why, and how near to the golden vectors they must be."""
 
-from typing import Any
-
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from wherry.converters.errors import BudgetMissed, NoRuntime
-from wherry.converters.report import FamilyResult
-from wherry.converters.verify import budget, compare, floors, golden
-from wherry.converters.verify.runtimes import Run, to_real
+from wherry.converters.report import FamilyResult, Spread
+from wherry.converters.verify import budget, floors, golden
+from wherry.converters.verify.runtimes import Reals, Run
 from wherry.converters.verify.tolerance import spread, spread_per_input, tolerance
+from wherry.protocol import preparation
 from wherry.protocol.manifest import Operator
 
 
-def judge(
-    run: Run, reference: compare.Outputs, labels: npt.NDArray[np.int64] | None, limits: budget.Budget
-) -> FamilyResult:
-    """Admit a family that ran the file within the budget; leave out any other, with the reason."""
-    if run.stored is None:
-        return FamilyResult(family=run.family, version=run.ran.version, ok=False, reason=run.ran.error)
-    scores = budget.score(reference, run.real, labels)
-    breach = budget.breach(scores, limits)
+def figures(run: Run) -> FamilyResult:
+    """What running the file took, before anything is judged."""
+    ran = run.ran
+    if ran.error:
+        return FamilyResult(family=run.family, version=ran.version, ok=False, reason=ran.error)
     return FamilyResult(
         family=run.family,
-        version=run.ran.version,
-        ok=not breach,
-        reason=breach,
-        scores=scores,
-        load_ms=round(run.ran.load_ms, 3),
-        p50_ms=round(run.ran.p50_ms, 4),
-        p95_ms=round(run.ran.p95_ms, 4),
+        version=ran.version,
+        ok=True,
+        reason="",
+        load_ms=round(ran.load_ms, 3),
+        p50_ms=round(ran.p50_ms, 4),
+        p95_ms=round(ran.p95_ms, 4),
+        delegated_ops=ran.delegated_ops,
+        all_ops=ran.all_ops,
     )
+
+
+def judge(run: Run, reference: Reals, stick: budget.Yardstick) -> FamilyResult:
+    """Admit a family that ran the file within the budget; leave out any other, with the reason."""
+    result = figures(run)
+    if not result.ok:
+        return result
+    scores = budget.score(reference, run.real, stick)
+    breach = budget.breach(scores, stick.budget)
+    return msgspec.structs.replace(result, ok=not breach, reason=breach, scores=scores)
 
 
 def with_floor(result: FamilyResult, operators: tuple[Operator, ...], *, per_channel_dense: bool) -> FamilyResult:
@@ -42,43 +48,45 @@ def with_floor(result: FamilyResult, operators: tuple[Operator, ...], *, per_cha
     return msgspec.structs.replace(result, floor=floor, reason=reason)
 
 
-def require_any(results: list[FamilyResult], hint: str) -> None:
-    """Raises BudgetMissed or NoRuntime where no family is left; `hint` is a likelier cause than the usual."""
-    if any(result.ok for result in results):
-        return
-    if not results:
-        raise NoRuntime("no TFLite runtime is installed here, so nothing can be verified", "install wherry[tflite]")
-    said = "; ".join(f"{result.family} {result.version}: {result.reason}" for result in results)
-    if any(result.scores for result in results):
-        fix = hint or "calibrate with more, representative inputs, prepared as in training, or allow a larger loss"
-        raise BudgetMissed(f"the compressed model misses its budget: {said}", fix)
-    raise NoRuntime(f"no runtime here runs the converted model: {said}", "try another recipe")
+def said(results: list[FamilyResult]) -> str:
+    """What every family said about the file, in one line."""
+    return "; ".join(f"{result.family} {result.version}: {result.reason}" for result in results)
 
 
 def candidate_spreads(admitted: list[Run]) -> npt.NDArray[np.float64]:
     """How far all kernels were apart on each candidate for a golden vector; [CANDIDATES] or fewer."""
-    return spread_per_input([stored for run in admitted for stored in _kernels(run)])
+    return spread_per_input([kernel for run in admitted for kernel in run.kernels])
 
 
-def with_tolerance(result: FamilyResult, admitted: list[Run], calm: npt.NDArray[np.int64]) -> FamilyResult:
+def with_tolerance(
+    result: FamilyResult, admitted: list[Run], calm: npt.NDArray[np.int64], vectors: int
+) -> FamilyResult:
     """Add the tolerance of an admitted family, over all kernels of all families, on the `calm` candidates."""
     run = next((run for run in admitted if run.family == result.family), None)
     if run is None:
         return result
-    others = [stored for other in admitted if other is not run for stored in _kernels(other)]
-    outputs = [stored[calm] for stored in (*_kernels(run), *others)]
-    real = [to_real(stored, run.output) for stored in outputs]
-    found = spread(outputs, real)
-    measured = tolerance(
-        run.family,
-        found,
-        min(golden.VECTORS, len(calm)),
-        largest=float(np.abs(real[0]).max()),
-        integers=run.output.quantization is not None,
+    kernels = [*run.kernels, *(kernel for other in admitted if other is not run for kernel in other.kernels)]
+    specs = run.file.outputs
+    by_output = [[kernel[index][calm] for kernel in kernels] for index in range(len(specs))]
+    found = [spread(outputs, spec) for outputs, spec in zip(by_output, specs, strict=True)]
+    largest = [
+        float(np.abs(preparation.to_real(outputs[0], spec)).max(initial=0.0))
+        for outputs, spec in zip(by_output, specs, strict=True)
+    ]
+    measured = tolerance(run.family, found, min(vectors, len(calm)), specs, largest)
+    return msgspec.structs.replace(result, spread=_widest(found), tolerance=measured)
+
+
+def fitting(candidates: npt.NDArray[np.int64], admitted: list[Run]) -> npt.NDArray[np.int64]:
+    """As many of the chosen candidates as golden vectors may take up, at least one."""
+    one = sum(spec.size_bytes for spec in admitted[0].file.inputs)
+    one += len(admitted) * sum(spec.size_bytes for spec in admitted[0].file.outputs)
+    return candidates[: max(golden.MAX_SET_BYTES // one, 1)]
+
+
+def _widest(found: list[Spread]) -> Spread:
+    return Spread(
+        max_abs=max(entry.max_abs for entry in found),
+        min_cosine=min(entry.min_cosine for entry in found),
+        top1_share=min(entry.top1_share for entry in found),
     )
-    return msgspec.structs.replace(result, spread=found, tolerance=measured)
-
-
-def _kernels(run: Run) -> list[npt.NDArray[Any]]:
-    """Outputs of the candidates: by default, in a fresh interpreter, and with XNNPACK off."""
-    return [stored[: golden.CANDIDATES] for stored in (run.stored, run.again, run.plain) if stored is not None]

@@ -1,13 +1,14 @@
 """Golden vectors: real inputs, and what each runtime family made of them."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from wherry.converters.data import evenly
+from wherry.protocol import limits
 from wherry.protocol.golden import GoldenSet, GoldenVector
 from wherry.protocol.runtime import Family
 
@@ -16,7 +17,12 @@ VECTORS = 8
 CANDIDATES = 32
 """Inputs that every kernel runs, and among which the golden ones are chosen."""
 
+MAX_SET_BYTES = limits.MAX_GOLDEN_BYTES // 2
+"""Fewer vectors of large inputs: a device reads them all into memory."""
+
 _SEED = 0
+
+Array = npt.NDArray[Any]
 
 
 def order(count: int) -> npt.NDArray[np.int64]:
@@ -47,19 +53,21 @@ def _middling(part: npt.NDArray[np.int64], spreads: npt.NDArray[np.float64], lim
     return int(within[spreads[within].argmax()] if within.size else part[spreads[part].argmin()])
 
 
-def golden_set(inputs: npt.NDArray[Any], outputs: Mapping[Family, npt.NDArray[Any]]) -> GoldenSet:
-    """Vectors of stored inputs [N, ...] with the stored outputs of each family, [N, ...] too."""
+def golden_set(inputs: Sequence[Array], outputs: Mapping[Family, Sequence[Array]]) -> GoldenSet:
+    """Vectors of stored inputs, [N, ...] each, with the stored outputs of each family, [N, ...] too."""
     return GoldenSet(
         vectors=tuple(
             GoldenVector(
-                inputs=(_raw(tensor),),
-                outputs={str(family): (_raw(stored[index]),) for family, stored in outputs.items()},
+                inputs=tuple(_raw(tensor[index]) for tensor in inputs),
+                outputs={
+                    str(family): tuple(_raw(stored[index]) for stored in found) for family, found in outputs.items()
+                },
             )
-            for index, tensor in enumerate(inputs)
+            for index in range(len(inputs[0]))
         )
     )
 
 
-def _raw(tensor: npt.NDArray[Any]) -> bytes:
+def _raw(tensor: Array) -> bytes:
     little = tensor.astype(tensor.dtype.newbyteorder("<")) if sys.byteorder == "big" else tensor
     return little.tobytes()

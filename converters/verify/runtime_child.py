@@ -2,12 +2,15 @@
 
 Started as `python -m wherry.converters.verify.runtime_child`, with a Job as JSON on standard input. A
 file that crashes its runtime takes down only this process, which imports the runtime and numpy
-and nothing heavier.
+and nothing heavier. It is killed with its parent.
 """
 
+import ctypes
+import resource
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,20 +19,27 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from wherry.converters.verify import costs
 from wherry.protocol.runtime import Family
 from wherry.protocol.types import Count, Seconds, Struct
 
 PACKAGES: dict[Family, str] = {"tflite-runtime": "tflite-runtime", "litert": "ai-edge-litert"}
 MODULES: dict[Family, str] = {"tflite-runtime": "tflite_runtime", "litert": "ai_edge_litert"}
 
+WAYS = ("all", "again", "plain")
+"""Which outputs there are: of every input; of the first ones in a fresh interpreter; of those with XNNPACK off."""
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
 Array = npt.NDArray[Any]
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """`inputs_path` holds [N, ...] in the model's own input type; results go to `outputs_path` (.npz).
+    """`inputs_path` (.npz) holds each input as "0", "1" …: [N, ...] in the model's own types.
 
-    The first `repeated` inputs are run three times: with the others, in a fresh interpreter, and
-    with XNNPACK off. After `box_s` no more inputs are begun, except up to `least`.
+    Results go to `outputs_path` (.npz) as "all0", "again0", "plain0" …, each [n, ...]. The first `repeated`
+    inputs are run three times: with the others, in a fresh interpreter, and with XNNPACK off. After `box_s`
+    no more inputs are begun, except up to `least`.
     """
 
     family: Family
@@ -39,6 +49,7 @@ class Job(Struct, frozen=True, kw_only=True):
     repeated: Count
     least: Count
     box_s: Seconds
+    memory_bytes: Count = 0
 
 
 class Ran(Struct, frozen=True, kw_only=True):
@@ -48,30 +59,47 @@ class Ran(Struct, frozen=True, kw_only=True):
     load_ms: float = 0.0
     p50_ms: float = 0.0
     p95_ms: float = 0.0
+    delegated_ops: Count | None = None
+    all_ops: Count | None = None
+    arena_bytes: Count = 0
     error: str = ""
 
 
 def run(job: Job) -> Ran:
     """Carry out the job; whatever the runtime raises becomes `error`."""
     found = version(PACKAGES[job.family])
-    inputs = np.load(job.inputs_path, mmap_mode="r")
-    first = inputs[: job.repeated]
+    with np.load(job.inputs_path) as archive:
+        inputs = [archive[str(index)] for index in range(len(archive.files))]
+    first = [x[: job.repeated] for x in inputs]
     try:
         started = time.perf_counter()
-        invoke = _interpreter(job, xnnpack=True)
+        fast = _interpreter(job, xnnpack=True)
         load_ms = (time.perf_counter() - started) * 1e3
-        outputs, took_ms = _run_in_box(invoke, inputs, job)
-        again = _outputs(_interpreter(job, xnnpack=True), first)
-        plain = _outputs(_interpreter(job, xnnpack=False), first)
-    except (ValueError, RuntimeError) as error:
+        every, took_ms = _run_in_box(_invoker(fast), inputs, job)
+        again = _outputs(_invoker(_interpreter(job, xnnpack=True)), first)
+        built_in = _interpreter(job, xnnpack=False)
+        plain = _outputs(_invoker(built_in), first)
+        delegated_ops, all_ops = costs.delegated(fast)
+        arena_bytes = costs.arena_measured(built_in)
+    except (ValueError, RuntimeError, MemoryError) as error:
         return Ran(version=found, error=" ".join(str(error).split())[:300] or type(error).__name__)
-    np.savez(job.outputs_path, all=outputs, again=again, plain=plain)
+    ways = zip(WAYS, (every, again, plain), strict=True)
+    named = {f"{way}{index}": stored for way, outputs in ways for index, stored in enumerate(outputs)}
+    np.savez(job.outputs_path, **named)
     p50_ms, p95_ms = np.percentile(took_ms, [50, 95])
-    return Ran(version=found, load_ms=load_ms, p50_ms=float(p50_ms), p95_ms=float(p95_ms))
+    return Ran(
+        version=found,
+        load_ms=load_ms,
+        p50_ms=float(p50_ms),
+        p95_ms=float(p95_ms),
+        delegated_ops=delegated_ops,
+        all_ops=all_ops,
+        arena_bytes=arena_bytes,
+    )
 
 
-def _interpreter(job: Job, *, xnnpack: bool) -> Callable[[Array], Array]:
-    """A function from one input to one output, both without the batch; one thread."""
+def _interpreter(job: Job, *, xnnpack: bool) -> Any:
+    """With its tensors allocated; one thread."""
     if job.family == "litert":
         from ai_edge_litert import interpreter as runtime
     else:
@@ -83,38 +111,60 @@ def _interpreter(job: Job, *, xnnpack: bool) -> Callable[[Array], Array]:
         experimental_op_resolver_type=kinds.AUTO if xnnpack else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
     interpreter.allocate_tensors()
-    source = interpreter.get_input_details()[0]["index"]
-    target = interpreter.get_output_details()[0]["index"]
+    return interpreter
 
-    def invoke(x: Array) -> Array:
-        interpreter.set_tensor(source, x[None])
+
+def _invoker(interpreter: Any) -> Callable[[Sequence[Array]], list[Array]]:
+    """A function from the inputs of one sample to its outputs."""
+    sources = [(entry["index"], tuple(entry["shape"])) for entry in interpreter.get_input_details()]
+    targets = [entry["index"] for entry in interpreter.get_output_details()]
+
+    def invoke(sample: Sequence[Array]) -> list[Array]:
+        for (index, shape), x in zip(sources, sample, strict=True):
+            interpreter.set_tensor(index, x.reshape(shape))
         interpreter.invoke()
-        output: Array = interpreter.get_tensor(target)[0]
-        return output
+        return [_without_batch(interpreter.get_tensor(index)) for index in targets]
 
     return invoke
 
 
-def _run_in_box(invoke: Callable[[Array], Array], inputs: Array, job: Job) -> tuple[Array, list[float]]:
-    """Outputs and times in milliseconds, of as many inputs as the time box holds."""
+def _without_batch(output: Array) -> Array:
+    return output[0] if output.ndim > 1 and len(output) == 1 else output
+
+
+def _run_in_box(
+    invoke: Callable[[Sequence[Array]], list[Array]], inputs: list[Array], job: Job
+) -> tuple[list[Array], list[float]]:
+    """Outputs and times in milliseconds, of as many samples as the time box holds."""
     outputs, took_ms = [], []
-    invoke(inputs[0])  # the first call plans memory and packs weights
+    invoke([x[0] for x in inputs])  # the first call plans memory and packs weights
     deadline = time.perf_counter() + job.box_s
-    for index, x in enumerate(inputs):
+    for index, sample in enumerate(zip(*inputs, strict=True)):
         started = time.perf_counter()
         if index >= job.least and started > deadline:
             break
-        outputs.append(invoke(x))
+        outputs.append(invoke(sample))
         took_ms.append((time.perf_counter() - started) * 1e3)
-    return np.stack(outputs), took_ms
+    return _stacked(outputs), took_ms
 
 
-def _outputs(invoke: Callable[[Array], Array], inputs: Array) -> Array:
-    return np.stack([invoke(x) for x in inputs])
+def _outputs(invoke: Callable[[Sequence[Array]], list[Array]], inputs: list[Array]) -> list[Array]:
+    return _stacked([invoke(sample) for sample in zip(*inputs, strict=True)])
+
+
+def _stacked(samples: list[list[Array]]) -> list[Array]:
+    """From one list of outputs a sample to one array [n, ...] an output."""
+    return [np.stack(output) for output in zip(*samples, strict=True)]
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+    if job.memory_bytes:
+        resource.setrlimit(resource.RLIMIT_AS, (job.memory_bytes, job.memory_bytes))
     ran = run(job)
     Path(job.outputs_path).with_suffix(".json").write_bytes(msgspec.json.encode(ran))
 

@@ -8,6 +8,8 @@ Rules upheld here:
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -18,9 +20,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from wherry.converters.compress import affine
 from wherry.converters.verify.golden import CANDIDATES
 from wherry.converters.verify.runtime_child import MODULES, Job, Ran
+from wherry.protocol import preparation
 from wherry.protocol.manifest import TensorSpec
 from wherry.protocol.runtime import Family
 
@@ -28,38 +30,49 @@ LEAST = 100
 """A slow model is judged on at least this many samples, where 1 % is one sample; a fast one on all."""
 
 BOX_S = 3.0
-TIMEOUT_S = 120.0
+TIMEOUT_S = 300.0
 
 _AT_ONCE = 2
 """Children at a time: more would measure each other's load."""
 
+Arrays = list[npt.NDArray[Any]]
+Reals = list[npt.NDArray[np.float32]]
+
 
 @dataclass(frozen=True)
 class File:
-    """A `.tflite` file with its only input and output; the first `repeated` inputs are run by every kernel."""
+    """A `.tflite` file with its ends; the first `repeated` samples are run by every kernel."""
 
     path: Path
-    input: TensorSpec
-    output: TensorSpec
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
     repeated: int = CANDIDATES
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a family made of a file. `stored` etc. are [n, ...] in the output's own type; None where `ran.error`."""
+    """What a family made of a file: arrays [n, ...] by output, in the output's own type; empty where `ran.error`."""
 
     family: Family
     ran: Ran
-    output: TensorSpec
-    stored: npt.NDArray[Any] | None = None
-    again: npt.NDArray[Any] | None = None
-    plain: npt.NDArray[Any] | None = None
+    file: File
+    stored: Arrays
+    again: Arrays
+    plain: Arrays
 
     @property
-    def real(self) -> npt.NDArray[np.float32]:
+    def real(self) -> Reals:
         """The outputs as real values."""
-        assert self.stored is not None, self.ran.error
-        return to_real(self.stored, self.output)
+        assert not self.ran.error, self.ran.error
+        return [preparation.to_real(stored, spec) for stored, spec in zip(self.stored, self.file.outputs, strict=True)]
+
+    @property
+    def kernels(self) -> list[Arrays]:
+        """The candidates' outputs by default, in a fresh interpreter, and with XNNPACK off; none after an error."""
+        if self.ran.error:
+            return []
+        count = self.file.repeated
+        return [[stored[:count] for stored in way] for way in (self.stored, self.again, self.plain)]
 
 
 def installed() -> tuple[Family, ...]:
@@ -68,45 +81,43 @@ def installed() -> tuple[Family, ...]:
     return tuple(family for family in order if find_spec(MODULES[family]) is not None)
 
 
-def run_all(wanted: list[tuple[Family, File]], x: npt.NDArray[np.float32], scratch: Path) -> list[Run]:
-    """Run each file in its family on `x` [N, ...]; results in the order of `wanted`."""
+def run_all(
+    wanted: list[tuple[Family, File]], samples: Sequence[npt.NDArray[Any]], scratch: Path, *, memory_bytes: int = 0
+) -> list[Run]:
+    """Run each file in its family on `samples`, [N, ...] by input; results in the order of `wanted`."""
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        jobs = [pool.submit(_run, family, file, x, scratch) for family, file in wanted]
+        jobs = [pool.submit(_run, family, file, samples, scratch, memory_bytes) for family, file in wanted]
         return [job.result() for job in jobs]
 
 
-def to_stored(x: npt.NDArray[np.float32], spec: TensorSpec) -> npt.NDArray[Any]:
-    """Real inputs in the type that the model takes."""
-    return x if spec.quantization is None else affine.quantize(x, spec.quantization)
-
-
-def to_real(stored: npt.NDArray[Any], spec: TensorSpec) -> npt.NDArray[np.float32]:
-    """Stored outputs as real values."""
-    if spec.quantization is None:
-        return stored.astype(np.float32)
-    return affine.dequantize(stored, spec.quantization)
-
-
-def _run(family: Family, file: File, x: npt.NDArray[np.float32], scratch: Path) -> Run:
-    stem = scratch / f"{file.path.stem}.{family}"
-    inputs, outputs = stem.with_suffix(f"{stem.suffix}.npy"), stem.with_suffix(f"{stem.suffix}.npz")
-    np.save(inputs, to_stored(x, file.input))
+def _run(family: Family, file: File, samples: Sequence[npt.NDArray[Any]], scratch: Path, memory_bytes: int) -> Run:
+    place = Path(tempfile.mkdtemp(prefix=f"{family}-", dir=scratch))
+    inputs, outputs = place / "inputs.npz", place / "outputs.npz"
+    stored = [preparation.to_stored(x, spec) for x, spec in zip(samples, file.inputs, strict=True)]
+    np.savez(inputs, **{str(index): array for index, array in enumerate(stored)})
     job = Job(
         family=family, model_path=str(file.path), inputs_path=str(inputs), outputs_path=str(outputs),
-        repeated=file.repeated, least=LEAST, box_s=BOX_S,
+        repeated=file.repeated, least=LEAST, box_s=BOX_S, memory_bytes=memory_bytes,
     )  # fmt: skip
     ran = _in_child(job)
+    inputs.unlink()
     if ran.error:
-        return Run(family, ran, file.output)
+        return Run(family, ran, file, [], [], [])
     with np.load(outputs) as arrays:
-        return _checked(Run(family, ran, file.output, arrays["all"], arrays["again"], arrays["plain"]))
+        ways = [[arrays[f"{way}{index}"] for index in range(len(file.outputs))] for way in ("all", "again", "plain")]
+    return _checked(Run(family, ran, file, *ways))
 
 
 def _in_child(job: Job) -> Ran:
     command = [sys.executable, "-m", "wherry.converters.verify.runtime_child"]
     try:
         done = subprocess.run(
-            command, input=msgspec.json.encode(job), capture_output=True, timeout=TIMEOUT_S, check=False
+            command,
+            input=msgspec.json.encode(job),
+            capture_output=True,
+            timeout=TIMEOUT_S,
+            check=False,
+            start_new_session=True,
         )
     except subprocess.TimeoutExpired:
         return Ran(version="", error=f"did not finish within {TIMEOUT_S:.0f} s")
@@ -118,7 +129,7 @@ def _in_child(job: Job) -> Ran:
 
 
 def _checked(run: Run) -> Run:
-    if np.isfinite(run.real).all():
+    if all(np.isfinite(real).all() for real in run.real):
         return run
     error = "answers with NaN or infinite values"
-    return Run(run.family, msgspec.structs.replace(run.ran, error=error), run.output)
+    return Run(run.family, msgspec.structs.replace(run.ran, error=error), run.file, [], [], [])

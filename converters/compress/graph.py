@@ -1,0 +1,188 @@
+"""A `.tflite` file as an object tree that can be edited, and written back.
+
+Rules upheld here:
+- The same tree gives the same bytes.
+- Buffers are aligned to 16 bytes, as TFLite's schema demands (`force_align`) and the generated Python code
+  neglects: kernels may read constants in place.
+- Tensors are told apart by index; names are for people, and for the quantizer's list of layers to leave alone.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wherry.converters.errors import UnreadableModel
+
+Array = npt.NDArray[Any]
+ALIGNMENT = 16
+WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+"""Operators with inputs (activation, weights, bias)."""
+
+CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 0}
+"""The axis of the output channels in the weights."""
+
+
+def parse(content: bytes) -> Any:
+    """`ModelT` of TFLite's schema. Raises UnreadableModel where it is none."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    if content[4:8] != b"TFL3":
+        raise UnreadableModel("not a TFLite file", "give a .tflite file")
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    for graph in model.subgraphs:
+        for op in graph.operators or ():  # numpy views of the file otherwise, which cannot be written to
+            op.inputs = [] if op.inputs is None else [int(index) for index in op.inputs]
+            op.outputs = [] if op.outputs is None else [int(index) for index in op.outputs]
+    return model
+
+
+def pack(model: Any) -> bytes:
+    """The bytes of the tree."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1 << 20)
+    for buffer in model.buffers:
+        buffer.Pack = _aligned(buffer)
+    root = model.Pack(builder)
+    for buffer in model.buffers:
+        del buffer.Pack
+    builder.Finish(root, file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+def _aligned(buffer: Any) -> Any:
+    """What writes `buffer` with its data at a multiple of ALIGNMENT."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    def write(builder: Any) -> int:
+        place = None
+        if buffer.data is not None and len(buffer.data):
+            content = np.ascontiguousarray(buffer.data, np.uint8).tobytes()
+            builder.StartVector(1, len(content), ALIGNMENT)
+            builder.head -= len(content)
+            builder.Bytes[builder.Head() : builder.Head() + len(content)] = content
+            place = builder.EndVector()
+        schema.BufferStart(builder)
+        if place is not None:
+            schema.BufferAddData(builder, place)
+        return int(schema.BufferEnd(builder))
+
+    return write
+
+
+def operators(model: Any, graph: Any) -> Iterator[tuple[str, Any]]:
+    """(name, operator) in the order of execution."""
+    names = _enum("BuiltinOperator")
+    for op in graph.operators or ():
+        code = model.operatorCodes[op.opcodeIndex]
+        yield names[max(code.builtinCode, code.deprecatedBuiltinCode)], op
+
+
+def tensor_name(graph: Any, index: int) -> str:
+    raw = graph.tensors[index].name
+    return raw.decode(errors="replace") if isinstance(raw, bytes) else str(raw or "")
+
+
+def is_float(graph: Any, index: int) -> bool:
+    return index >= 0 and bool(graph.tensors[index].type == code("TensorType", "FLOAT32"))
+
+
+def is_constant(model: Any, graph: Any, index: int) -> bool:
+    if index < 0:
+        return False
+    data = model.buffers[graph.tensors[index].buffer].data
+    return data is not None and len(data) > 0
+
+
+def values(model: Any, graph: Any, index: int, dtype: npt.DTypeLike) -> Array:
+    """The values of a constant tensor; a copy."""
+    tensor = graph.tensors[index]
+    data = np.asarray(model.buffers[tensor.buffer].data, np.uint8).tobytes()
+    return np.frombuffer(data, dtype).reshape(shape(tensor)).copy()
+
+
+def floats(model: Any, graph: Any, index: int) -> npt.NDArray[np.float32]:
+    """The values of a constant float tensor; a copy."""
+    return values(model, graph, index, np.float32)
+
+
+def set_data(model: Any, graph: Any, index: int, values: Array) -> None:
+    """Give a tensor its own new constant; other tensors that shared the buffer keep the old one."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
+    graph.tensors[index].buffer = len(model.buffers)
+    model.buffers.append(buffer)
+
+
+def drop_unused_buffers(model: Any) -> None:
+    """Renumber the buffers without those that nothing refers to; buffer 0 is empty by definition."""
+    used = {0, *(tensor.buffer for graph in model.subgraphs for tensor in graph.tensors)}
+    used |= {entry.buffer for entry in model.metadata or ()}
+    number = {old: new for new, old in enumerate(sorted(used))}
+    model.buffers = [model.buffers[old] for old in sorted(used)]
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            tensor.buffer = number[tensor.buffer]
+    for entry in model.metadata or ():
+        entry.buffer = number[entry.buffer]
+
+
+def drop_unused_codes(model: Any) -> None:
+    """Renumber the operator codes without those of no operator: a runtime may refuse a file for a code alone."""
+    used = sorted({int(op.opcodeIndex) for graph in model.subgraphs for op in graph.operators or ()})
+    number = {old: new for new, old in enumerate(used)}
+    model.operatorCodes = [model.operatorCodes[old] for old in used]
+    for graph in model.subgraphs:
+        for op in graph.operators or ():
+            op.opcodeIndex = number[int(op.opcodeIndex)]
+
+
+def forget_runtime_version(model: Any) -> None:
+    """Drop TensorFlow's statement of the lowest runtime, which an edit makes untrue."""
+    model.metadata = [entry for entry in model.metadata or () if entry.name != b"min_runtime_version"]
+
+
+def add_tensor(graph: Any, name: str, lengths: Sequence[int], type_name: str) -> int:
+    """A new tensor without data; its index."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    tensor = schema.TensorT()
+    tensor.name, tensor.shape, tensor.buffer = name, [int(n) for n in lengths], 0
+    tensor.type = code("TensorType", type_name)
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1
+
+
+def operator_code(model: Any, name: str, version: int) -> int:
+    """The index of an operator code with this name and version, added where there is none."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    number = code("BuiltinOperator", name)
+    for index, known in enumerate(model.operatorCodes):
+        if max(known.builtinCode, known.deprecatedBuiltinCode) == number and known.version == version:
+            return index
+    added = schema.OperatorCodeT()
+    added.builtinCode, added.deprecatedBuiltinCode, added.version = number, min(number, 127), version
+    model.operatorCodes.append(added)
+    return len(model.operatorCodes) - 1
+
+
+def code(enum: str, name: str) -> int:
+    """The number of a name in one of the schema's enumerations."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    return int(getattr(getattr(schema, enum), name))
+
+
+def _enum(enum: str) -> dict[int, str]:
+    from ai_edge_litert import schema_py_generated as schema
+
+    return {value: name for name, value in vars(getattr(schema, enum)).items() if isinstance(value, int)}
+
+
+def shape(tensor: Any) -> tuple[int, ...]:
+    return () if tensor.shape is None else tuple(int(length) for length in tensor.shape)

@@ -1,0 +1,107 @@
+"""One variant on trial: made, looked into, run in every installed runtime, and judged."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from wherry.converters.errors import NoRuntime
+from wherry.converters.report import FamilyResult, Scores
+from wherry.converters.verify import budget, families, operators, runtimes
+from wherry.protocol import blob
+from wherry.protocol.manifest import Operator, TensorSpec
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A `.tflite` file and what stands in it; operator versions are those that its tensors need."""
+
+    path: Path
+    content: bytes
+    model: Any = field(repr=False)
+    operators: tuple[Operator, ...]
+    per_channel_dense: bool
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @property
+    def digest(self) -> str:
+        return blob.sha256(self.content)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What became of a variant; `runs` and `results` are by family, in the same order."""
+
+    name: str
+    artifact: Artifact
+    runs: list[runtimes.Run]
+    results: list[FamilyResult]
+
+    @property
+    def ok(self) -> bool:
+        """Whether at least one family may have it."""
+        return any(result.ok for result in self.results)
+
+    @property
+    def holds(self) -> bool:
+        """Whether every family that runs the file keeps the budget."""
+        ran = [result for result in self.results if result.scores is not None]
+        return bool(ran) and all(result.ok for result in ran)
+
+    @property
+    def admitted(self) -> list[runtimes.Run]:
+        return [run for run, result in zip(self.runs, self.results, strict=True) if result.ok]
+
+    @property
+    def worst(self) -> Scores | None:
+        """The scores of the family that lost most; None where none ran the file."""
+        scores = [result.scores for result in self.results if result.scores is not None]
+        return min(scores, key=merit) if scores else None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every variant of a conversion is tried on. `reference` is empty where there is no float model."""
+
+    samples: list[Array]
+    reference: runtimes.Reals
+    stick: budget.Yardstick
+    scratch: Path
+    memory_bytes: int
+    layers: dict[str, str]
+
+
+def merit(scores: Scores) -> tuple[float, float, float]:
+    """For ordering: the higher the better."""
+    loss = scores.accuracy_loss
+    return (-loss if loss is not None else scores.agreement, scores.agreement, scores.snr_db)
+
+
+def look_into(path: Path, layers: dict[str, str]) -> Artifact:
+    """Read the file's operators and ends. Raises UnsupportedOperators for what no runtime has built in."""
+    content = path.read_bytes()
+    model = operators.parse(content)
+    found = operators.operators(model, layers)
+    return Artifact(path, content, model, found, operators.has_per_channel_dense(model), *operators.tensor_specs(model))
+
+
+def attempt(name: str, path: Path, bench: Bench) -> Trial:
+    """Run the file in every installed family, and judge it."""
+    artifact = look_into(path, bench.layers)
+    file = runtimes.File(artifact.path, artifact.inputs, artifact.outputs)
+    runs = run_everywhere(file, bench)
+    reference = bench.reference or next((run.real for run in runs if not run.ran.error), [])
+    return Trial(name, artifact, runs, [families.judge(run, reference, bench.stick) for run in runs])
+
+
+def run_everywhere(file: runtimes.File, bench: Bench) -> list[runtimes.Run]:
+    """In every family that is installed, LiteRT first. Raises NoRuntime where there is none."""
+    installed = runtimes.installed()
+    if not installed:
+        raise NoRuntime("no TFLite runtime is installed here, so nothing can be verified", "install wherry[tflite]")
+    wanted = [(family, file) for family in installed]
+    return runtimes.run_all(wanted, bench.samples, bench.scratch, memory_bytes=bench.memory_bytes)

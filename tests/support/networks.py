@@ -1,0 +1,125 @@
+"""Makes small float TFLite files and data for the tests of compression: `python -m tests.support.networks DIR`.
+
+For each network `NAME.tflite` and `NAME.npz`, which holds `calibration_in_0`, `calibration_in_1`, … and
+`evaluation_in_0`, …, named like the inputs of the signature: `[N, *shape without the batch]`. A process of its own, so
+that the tests do not import TensorFlow.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+Array = npt.NDArray[Any]
+SAMPLES = 64
+
+
+def main(directory: Path) -> None:
+    for name, make in NETWORKS.items():
+        network, calibration, evaluation = make(np.random.default_rng(7))
+        (directory / f"{name}.tflite").write_bytes(float_file(network))
+        arrays = {f"calibration_in_{index}": array for index, array in enumerate(calibration)}
+        arrays |= {f"evaluation_in_{index}": array for index, array in enumerate(evaluation)}
+        np.savez(directory / f"{name}.npz", **arrays)
+
+
+def float_file(network: Any) -> bytes:
+    """The canonical float TFLite of a Keras model, whose inputs and outputs are named in_0, in_1, …, out_0, …"""
+    import tensorflow as tf
+
+    specs = [tf.TensorSpec((1, *each.shape[1:]), each.dtype, name=f"in_{i}") for i, each in enumerate(network.inputs)]
+
+    def call(*inputs: Any) -> dict[str, Any]:
+        found = network(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
+        return {f"out_{i}": each for i, each in enumerate(found if isinstance(found, list | tuple) else [found])}
+
+    module = tf.Module()
+    module.kept = [getattr(variable, "value", variable) for variable in network.variables]
+    with tempfile.TemporaryDirectory() as directory:
+        tf.saved_model.save(module, directory, signatures=tf.function(call).get_concrete_function(*specs))
+        return bytes(tf.lite.TFLiteConverter.from_saved_model(directory).convert())
+
+
+def vision(rng: np.random.Generator) -> tuple[Any, Sequence[Array], Sequence[Array]]:
+    """Convolutions with batch normalization, a depthwise one, a residual and a softmax."""
+    import keras
+
+    layers = keras.layers
+    image = layers.Input((16, 16, 3))
+    x = _conv_bn(layers, image, 8)
+    short = x
+    x = layers.DepthwiseConv2D(3, padding="same", activation="relu")(x)
+    x = layers.Conv2D(8, 1)(x)
+    x = layers.Activation("relu")(layers.Add()([x, short]))
+    x = _conv_bn(layers, x, 16, strides=2)
+    x = layers.GlobalAveragePooling2D()(x)
+    scores = layers.Dense(10, activation="softmax")(layers.Dense(64, activation="relu")(x))
+    network = keras.Model(image, scores)
+    _random_weights(network, rng)
+    return network, [_images(rng)], [_images(rng)]
+
+
+def tokens(rng: np.random.Generator) -> tuple[Any, Sequence[Array], Sequence[Array]]:
+    """Token ids (int32) and numbers: an embedding, Concatenate, and two outputs."""
+    import keras
+
+    layers = keras.layers
+    ids, numbers = layers.Input((12,), dtype="int32"), layers.Input((6,))
+    text = layers.Conv1D(16, 3, activation="relu")(layers.Embedding(200, 24)(ids))
+    text = layers.GlobalAveragePooling1D()(text)
+    both = layers.Concatenate()([text, layers.Dense(48, activation="relu")(numbers)])
+    hidden = layers.Dense(40, activation="relu")(both)
+    network = keras.Model([ids, numbers], [layers.Dense(5, activation="softmax")(hidden), layers.Dense(2)(hidden)])
+    _random_weights(network, rng)
+
+    def draw() -> list[Array]:
+        return [
+            rng.integers(0, 200, (SAMPLES, 12)).astype(np.int32),
+            rng.normal(size=(SAMPLES, 6)).astype(np.float32),
+        ]
+
+    return network, draw(), draw()
+
+
+def _conv_bn(layers: Any, x: Any, filters: int, strides: int = 1) -> Any:
+    x = layers.Conv2D(filters, 3, strides=strides, padding="same", use_bias=False)(x)
+    return layers.Activation("relu")(layers.BatchNormalization()(x))
+
+
+def _random_weights(network: Any, rng: np.random.Generator) -> None:
+    """Weights that keep the size of what passes through, and biases and statistics that are not 0 and 1."""
+    for weight in network.weights:
+        shape = tuple(weight.shape)
+        if len(shape) > 1:
+            inputs = int(np.prod(shape[:2])) if "depthwise" in weight.path else int(np.prod(shape[:-1]))
+            weight.assign(rng.normal(0, np.sqrt(2 / inputs), shape))
+        elif "gamma" in weight.path or "variance" in weight.path:
+            weight.assign(rng.uniform(0.5, 1.5, shape))
+        else:
+            weight.assign(rng.normal(0, 0.1, shape))
+
+
+def _images(rng: np.random.Generator) -> Array:
+    """[N, 16, 16, 3], smooth as pictures are."""
+    small = rng.normal(size=(SAMPLES, 4, 4, 3))
+    return np.kron(small, np.ones((1, 4, 4, 1))).astype(np.float32) + rng.normal(0, 0.1, (SAMPLES, 16, 16, 3)).astype(
+        np.float32
+    )
+
+
+NETWORKS: dict[str, Callable[[np.random.Generator], tuple[Any, Sequence[Array], Sequence[Array]]]] = {
+    "vision": vision,
+    "tokens": tokens,
+}
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
