@@ -46,8 +46,9 @@ class BlockPublisher:
 
     @property
     def published(self) -> frozenset[str]:
-        """The digests whose blocks this connection's broker has."""
-        return frozenset(self._published)
+        """The digests whose blocks this connection's broker has; none before `sync` has begun on it."""
+        current = self._session.connected and self._connection == self._session.connections
+        return frozenset(self._published if current else ())
 
     async def sync(self, needed: Sequence[BlobRef]) -> None:
         """Publish what is needed and missing, clear what is not needed. Raises Unavailable without a broker."""

@@ -82,6 +82,17 @@ def test_a_new_connection_gets_everything_again(pier: Pier) -> None:
     assert pier.shelf.retained == _messages(BIG)
 
 
+def test_nothing_is_called_published_that_only_an_earlier_connection_was_given(pier: Pier) -> None:
+    pier.sync(pier.big)
+    pier.shelf.connected = False
+    assert pier.blocks.published == frozenset()
+    pier.shelf.connected = True
+    pier.shelf.lose_everything()
+    assert pier.blocks.published == frozenset()
+    pier.sync(pier.big)
+    assert pier.blocks.published == {pier.big.digest}
+
+
 def test_the_marker_is_on_disk_before_the_first_block_goes_out(pier: Pier) -> None:
     marked: list[bool] = []
     pier.shelf.before_each = lambda topic: marked.append(topic.split("/")[4] in pier.markers)
