@@ -1,20 +1,18 @@
-"""What a file costs to run: multiplications, weights, memory for activations, and what the delegate takes of it.
+"""What a file costs to run: multiplications, weights, and memory for activations.
 
 Rules upheld here:
 - Multiply-accumulates are those of the layers named in `_MACS`; elementwise work is not counted. The body of a
   loop counts once, since the file does not say how often it runs (`loops`).
 - Weights that a DEQUANTIZE brings to float (float16 and weight-only files) belong to the layer that uses them.
   A buffer that several layers share counts for each of them, and once in all.
-- `arena_measured` is read off the addresses in an interpreter without delegates. `arena_planned` is an estimate: it
-  plans as TFLite does (`arena_planner.cc`: largest first, into the smallest gap that is free all the time, in steps
-  of 64 bytes), but knows nothing of the scratch memory of kernels, nor which of them work in place.
+- `arena_planned` is an estimate: it plans as TFLite does (`arena_planner.cc`: largest first, into the smallest gap
+  that is free all the time, in steps of 64 bytes), but knows nothing of the scratch memory of kernels, nor which
+  of them work in place. `live.arena_measured` measures it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from math import prod
 from typing import Any
-
-import numpy as np
 
 from wherry.converters.verify.signature import (
     Signature,
@@ -120,45 +118,6 @@ def arena_planned(model: Any) -> int:
     return max((block[1] for block, _ in placed), default=0)
 
 
-def arena_measured(interpreter: Any) -> int:
-    """Bytes that activations and the scratch memory of kernels take, in an interpreter without delegates, once run."""
-    written = {int(details["index"]) for details in interpreter.get_input_details()}
-    read: set[int] = set()
-    for details in interpreter._get_ops_details():  # noqa: SLF001  there is no public way
-        written.update(int(index) for index in details["outputs"])
-        read.update(int(index) for index in details["inputs"])
-    scratch = {int(details["index"]) for details in interpreter.get_tensor_details()} - read
-    blocks = sorted(block for index in written | scratch for block in _address(interpreter, index))
-    total, end = 0, 0
-    for low, high in blocks:
-        if low > end + _ALIGNMENT:  # another arena, or the heap
-            end = low
-        total += max(0, high - end)
-        end = max(end, high)
-    return total
-
-
-def delegated(interpreter: Any) -> tuple[int, int]:
-    """How many operators of the main subgraph a delegate has taken, and how many there are.
-
-    Of an interpreter of either package, once its tensors are allocated. A delegate is a node more, at the
-    end, whose inputs are all that its operators read from elsewhere; walking back from its outputs finds them.
-    """
-    nodes = interpreter._get_ops_details()  # noqa: SLF001  there is no public way
-    own = [node for node in nodes if "DELEGATE" not in str(node["op_name"]).upper()]
-    maker = {int(index): at for at, node in enumerate(own) for index in node["outputs"]}
-    taken: set[int] = set()
-    for node in nodes[len(own) :]:
-        given = {int(index) for index in node["inputs"]}
-        wanted = [int(index) for index in node["outputs"]]
-        while wanted:
-            at = maker.get(wanted.pop())
-            if at is not None and at not in taken:
-                taken.add(at)
-                wanted += [int(index) for index in own[at]["inputs"] if int(index) not in given]
-    return len(taken), len(own)
-
-
 class _Weights:
     """Constants of a subgraph, seen through the operators that only bring them to float."""
 
@@ -217,16 +176,6 @@ def _smallest_gap(taken: list[Block], size: int) -> int:
 
 def _aligned(offset: int) -> int:
     return -(-offset // _ALIGNMENT) * _ALIGNMENT
-
-
-def _address(interpreter: Any, index: int) -> Iterator[Block]:
-    try:
-        view = interpreter.tensor(index)()
-    except ValueError:  # not allocated, or of a type without memory of its own
-        return
-    start = int(np.asarray(view).__array_interface__["data"][0])
-    if view.nbytes:
-        yield start, start + int(view.nbytes)
 
 
 def _conv_macs(op: Signature) -> int:
