@@ -61,12 +61,14 @@ def fixed_shape(name: str, shape: Shape | None, options: SourceOptions, *, only:
     return tuple(1 if length is None else length for length in shape)
 
 
-def in_batches(call: Callable[[list[Array]], list[Array]], model: SourceModel, inputs: list[Array]) -> list[Array]:
+def in_batches(
+    call: Callable[[list[Array]], list[Array]], model: SourceModel, inputs: list[Array], *, together: bool = True
+) -> list[Array]:
     """The outputs, [N, *sample_shape], of `call`, which takes and gives the whole shapes with any batch.
 
-    Goes one by one where an end has no batch, or where the outputs turn out not to grow with the batch.
+    Goes one by one without `together`, where an end has no batch, or where the outputs turn out not to grow with it.
     """
-    together = all(end.batched for end in (*model.inputs, *model.outputs))
+    together = together and all(end.batched for end in (*model.inputs, *model.outputs))
     count = len(inputs[0])
     found: list[list[Array]] = [[] for _ in model.outputs]
     start = 0

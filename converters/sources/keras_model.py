@@ -35,8 +35,10 @@ def build(path: Path, options: SourceOptions, scratch: Path) -> SourceModel:
     ends.check_names(options, loaded.input_names)
     inputs = loaded.inputs(options)
     kept = [getattr(variable, "value", variable) for variable in loaded.model.variables]
-    lower.export(loaded.call, inputs, kept if loaded.library == "keras" else loaded.model.variables, scratch / "keras")
-    lowered = lower.to_float(scratch / "keras", inputs, loaded.output_names)
+    lower.export(
+        loaded.call, inputs, kept if loaded.library == "keras" else loaded.model.variables, scratch / "saved_model"
+    )
+    lowered = lower.to_float(scratch / "saved_model", inputs, loaded.output_names)
     by_output = dict(zip(loaded.output_names, loaded.output_layers, strict=True))
     tree = layers.Tree(loaded.model.name, _tree(loaded.model))
     named = layers.name_tensors(lowered.model, tree, [by_output[end.name] for end in lowered.outputs])
@@ -190,7 +192,4 @@ def _refuse_numbers(path: Path, loaded: _Loaded) -> None:
         values = np.asarray(variable)
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             name = getattr(variable, "path", None) or variable.name
-            raise UnreadableModel(
-                f"{path}: the variable {name!r} holds NaN or infinity",
-                "train again with a lower learning rate or clipped gradients, or save an earlier checkpoint",
-            )
+            raise lower.not_finite(path, f"the variable {name!r}")

@@ -18,11 +18,12 @@ from typing import Any
 
 from wherry.converters.sources import flatbuffer
 
-_WEIGHTED = {
+WEIGHTED = {
     "CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_3D", "CONV_3D_TRANSPOSE", "FULLY_CONNECTED", "BATCH_MATMUL",
     "UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM",
 }  # fmt: skip
 _CALL = re.compile(r"(Stateful)?PartitionedCall(_\d+)?(:\d+)?")
+_OURS = re.compile(r"(arith|tfl|std)\.|(serving_default_)?(in|out)_\d{3}|$")
 _NUMBER = re.compile(r"_\d+$")
 
 
@@ -53,10 +54,12 @@ class Tree:
 
 
 class Scopes:
-    """For a source whose layers are not known: the path itself, without the operation and the calls."""
+    """For a source whose layers are not known: the path itself, without the operation and the calls; of an
+    operation that is in no scope, its own name."""
 
     def find(self, path: str) -> str:
-        return "/".join(part for part in path.split("/")[:-1] if not _CALL.fullmatch(part))
+        parts = [part for part in path.split("/") if not _CALL.fullmatch(part) and not _OURS.match(part)]
+        return "/".join(parts[:-1] or parts)
 
 
 def name_tensors(model: Any, names: Tree | Scopes, outputs: Sequence[str] = ()) -> dict[str, str]:
@@ -80,7 +83,7 @@ def _own(name: str, names: Tree | Scopes) -> str:
 
 
 def _weights(model: Any, graph: Any, op: Any) -> int | None:
-    if flatbuffer.operator_name(model, op) not in _WEIGHTED:
+    if flatbuffer.operator_name(model, op) not in WEIGHTED:
         return None
     constants = [index for index in _of(op.inputs) if flatbuffer.data(model, graph.tensors[index]) is not None]
     return max(constants, key=lambda index: len(flatbuffer.shape(graph.tensors[index])), default=None)

@@ -14,10 +14,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from wherry.converters.errors import ConversionError, Exhausted, UnsupportedModel, UnsupportedOperators
+import numpy as np
+
+from wherry.converters.errors import ConversionError, Exhausted, UnreadableModel, UnsupportedModel, UnsupportedOperators
 from wherry.converters.model import End
 from wherry.converters.sources import flatbuffer
 from wherry.converters.sources.ends import dtype_of, first_line
+from wherry.converters.sources.layers import WEIGHTED
 
 _FOREIGN = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
 _PLACE = re.compile(r'loc\(callsite\((?:fused\["[^"]*", )?"([^"@]+)@[^\n]*?error: \'tf\.(\w+)\'')
@@ -183,6 +186,33 @@ def refuse_state(model: Any) -> None:
             "the model keeps state or a table between calls, which a version on a device must not",
             "make the state an input and an output of the model",
         )
+
+
+def refuse_numbers(path: Path, model: Any) -> None:
+    """Raises UnreadableModel for a constant with NaN, and for weights with infinity. (Masks may be infinite.)"""
+    weights = {
+        (number, int(index))
+        for number, graph in enumerate(model.subgraphs)
+        for op in graph.operators or ()
+        if flatbuffer.operator_name(model, op) in WEIGHTED
+        for index in op.inputs[1:]
+    }
+    for number, graph in enumerate(model.subgraphs):
+        for index, tensor in enumerate(graph.tensors):
+            stored = flatbuffer.data(model, tensor)
+            if stored is None or flatbuffer.type_name(tensor) not in ("FLOAT32", "FLOAT16"):
+                continue
+            values = stored.view(flatbuffer.DTYPES[flatbuffer.type_name(tensor)])
+            if np.isnan(values).any() or ((number, index) in weights and np.isinf(values).any()):
+                raise not_finite(path, f"the tensor {flatbuffer.text(tensor.name)!r}")
+
+
+def not_finite(path: Path, what: str) -> UnreadableModel:
+    """The refusal of weights that are no numbers."""
+    return UnreadableModel(
+        f"{path}: {what} holds NaN or infinity",
+        "train again with a lower learning rate or clipped gradients, or save an earlier checkpoint",
+    )
 
 
 def _clean(model: Any) -> None:
