@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wherry.converters.compress import affine
 from wherry.converters.verify.compare import MAX_SNR_DB
 from wherry.converters.verify.operators import parse
 from wherry.converters.verify.signature import builtin_code, builtin_names, indices, text
+from wherry.protocol.preparation import round_half_away
 from wherry.protocol.types import Count, Share, Struct
 
 MAX_SAMPLES = 32
@@ -233,7 +233,7 @@ def _stored(x: Array, details: Any) -> Array:
     if not scale:
         return np.asarray(x).astype(details["dtype"])
     info = np.iinfo(details["dtype"])
-    steps: Array = np.clip(affine.round_half_away(x / scale) + zero_point, info.min, info.max)
+    steps: Array = np.clip(round_half_away(x / scale) + zero_point, info.min, info.max)
     return steps.astype(details["dtype"])
 
 
