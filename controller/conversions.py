@@ -17,7 +17,7 @@ from typing import TypeVar
 import structlog
 
 from wherry.controller.adapters.artifacts import ArtifactStore
-from wherry.controller.adapters.converter_process import PROGRAM, ConverterProcess, explain, kill_marked
+from wherry.controller.adapters.converter_process import ConverterProcess, explain, kill_marked
 from wherry.controller.adapters.job_files import JobFiles, JobLog
 from wherry.controller.adapters.package_dir import read_package
 from wherry.controller.core.conversion_order import request
@@ -48,7 +48,7 @@ class Conversions:
         directory: Path,
         *,
         workers: int,
-        program: Sequence[str] = PROGRAM,
+        program: Sequence[str],
     ) -> None:
         self._ledger = ledger
         self._artifacts = artifacts

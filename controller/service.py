@@ -22,6 +22,7 @@ from wherry.controller.adapters.artifacts import ArtifactStore
 from wherry.controller.adapters.blocks import BlockPublisher
 from wherry.controller.adapters.broker_process import Address, BrokerProcess, accepts, choose_kind
 from wherry.controller.adapters.broker_session import OLD_PROTOCOL, PROTOCOLS, BrokerSession, Heard
+from wherry.controller.adapters.converter_process import PROGRAM
 from wherry.controller.adapters.data_dir import announce, claim, usable
 from wherry.controller.config import ControllerConfig, RunFile
 from wherry.controller.conversions import Conversions
@@ -33,6 +34,7 @@ from wherry.controller.intake import Intake
 from wherry.controller.ledger import Ledger
 from wherry.controller.store.database import open_database
 
+CONVERTER = PROGRAM
 CONNECT_TIMEOUT_S = 20.0
 POLL_S = 0.01
 
@@ -147,7 +149,7 @@ async def _start_session(
     _start_task(session.run(), "broker session", stack)
     await _await_connection(session, address)
     _start_task(helm.run(), "helm", stack)
-    jobs = Conversions(ledger, artifacts, config.conversions_dir, workers=config.conversion_workers)
+    jobs = Conversions(ledger, artifacts, config.conversions_dir, workers=config.conversion_workers, program=CONVERTER)
     _start_task(jobs.run(), "conversions", stack)
     return Desk(
         config=config,

@@ -1,8 +1,9 @@
 """The embedded broker, for machines without mosquitto: `python -m …amqtt_broker HOST PORT`.
 
 amqtt is written in Python and speaks MQTT 3.1.1 only. It keeps nothing on disk: after a restart the
-controller publishes again what is wanted, and the devices say again what is true. A message that
-was on its way to a client when its session ended is lost; those said while it is away wait for it.
+controller publishes again what is wanted, and the devices say again what is true; events said before
+the controller has subscribed again are lost. A message that was on its way to a client when its session
+ended is lost; those said while it is away wait for it.
 """
 
 import asyncio

@@ -89,13 +89,19 @@ class ConverterProcess:
         return await self.wait(STOP_TIMEOUT_S)
 
     async def wait(self, timeout_s: float) -> int:
-        """Give it so long to end by itself, then kill it; nothing that it started is left either way."""
+        """Give it so long to end by itself, then kill it; nothing that it started is left either way.
+
+        It has ended for asyncio only when nobody holds its pipes any more, what it started included.
+        """
         try:
             return await asyncio.wait_for(self._child.wait(), timeout_s)
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 self._child.kill()
-            return await self._child.wait()
+            await asyncio.to_thread(kill_marked, self._work_dir)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._child.wait(), KILL_TIMEOUT_S)
+            return -signal.SIGKILL if self._child.returncode is None else self._child.returncode
         finally:
             await asyncio.to_thread(kill_marked, self._work_dir)
 

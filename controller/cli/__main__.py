@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from wherry import __version__
-from wherry.controller.cli import controller, convert, devices, logs, models, rollback, rollout
+from wherry.controller.cli import controller, conversions, convert, devices, logs, models, rollback, rollout
 from wherry.controller.cli.api import ServerBug
 from wherry.controller.cli.conversion import ConversionBug
 from wherry.controller.errors import ControllerError
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 app.command()(controller.controller)
 app.command()(convert.convert)
+app.add_typer(conversions.app, name="conversions")
 app.add_typer(models.app, name="models")
 app.add_typer(devices.app, name="devices")
 app.add_typer(rollout.app, name="rollout")

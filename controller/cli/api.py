@@ -32,6 +32,9 @@ class Api:
     def get(self, path: str, **query: str | int) -> Any:
         return self._call("GET", path, params=query)
 
+    def get_text(self, path: str) -> str:
+        return self._answer("GET", path).text
+
     def post(self, path: str, body: object = None) -> Any:
         return self._call("POST", path, content=msgspec.json.encode(body if body is not None else {}))
 
@@ -43,6 +46,9 @@ class Api:
             return self._call("PUT", path, content=content)
 
     def _call(self, method: str, path: str, **more: Any) -> Any:
+        return _decoded(self._answer(method, path, **more), self.url)
+
+    def _answer(self, method: str, path: str, **more: Any) -> httpx.Response:
         try:
             response = httpx.request(
                 method, f"{self.url}/api/v1/{path}", timeout=TIMEOUT_S, verify=self._encrypted, **more
@@ -54,7 +60,7 @@ class Api:
                 f"no controller answers at {self.url}", "start one with `wherry controller`, or name it with --url"
             ) from error
         if response.is_success:
-            return _decoded(response, self.url)
+            return response
         raise _error(response, self.url)
 
 

@@ -10,9 +10,13 @@ from typing import Any
 import msgspec
 import typer
 
-COLOURS = dict.fromkeys(("ok", "committed", "completed", "online"), "green")
-COLOURS |= dict.fromkeys(("breach", "rejected", "reverted", "silent", "taken back", "held", "lost", "safe-mode"), "red")
-COLOURS |= dict.fromkeys(("wait", "in-progress", "paused", "reverting", "offline", "aborted"), "yellow")
+COLOURS = dict.fromkeys(("ok", "committed", "completed", "online", "succeeded"), "green")
+COLOURS |= dict.fromkeys(
+    ("breach", "rejected", "reverted", "silent", "taken back", "held", "lost", "safe-mode", "failed"), "red"
+)
+COLOURS |= dict.fromkeys(
+    ("wait", "in-progress", "paused", "reverting", "offline", "aborted", "queued", "running", "cancelled"), "yellow"
+)
 
 
 def as_json(value: object) -> None:

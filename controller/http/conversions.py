@@ -20,7 +20,7 @@ PAGE_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src d
 
 
 class NewConversion(ConversionOrder, frozen=True, kw_only=True):
-    """`source`, `calibration`, `evaluation` and `weights` are `{"digest": "…", "file_name": "net.keras"}`, uploaded before.
+    """Each `Input` is `{"digest": "…", "file_name": "net.keras"}`, of a file that was uploaded before.
 
     Of `file_name` only the suffix counts; `.zip` stands for a directory. `recipe` is the name of a variant or the
     text of a recipe in TOML, `options` has the other fields of a conversion request, such as `labels`. With a

@@ -42,6 +42,13 @@ class Failure(Struct, frozen=True, kw_only=True, omit_defaults=False):
     ours: bool
 
 
+class Remark(Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """A warning, and what to do about it."""
+
+    message: str
+    fix: str
+
+
 class ConversionView(Struct, frozen=True, kw_only=True, omit_defaults=False):
     """`version` is the number that was registered. `report` is that of a refusal, and not in lists.
 
@@ -58,7 +65,7 @@ class ConversionView(Struct, frozen=True, kw_only=True, omit_defaults=False):
     done: int
     total: int
     text: str
-    warnings: tuple[Warned, ...]
+    warnings: tuple[Remark, ...]
     order: ConversionOrder
     key: str | None
     created_s: float
@@ -162,7 +169,8 @@ def note_warning(db: Database, job: Job, warned: Warned) -> None:
     with db.write() as session:
         row = _working(session, job)
         if row is not None:
-            row.warnings = msgspec.json.encode([*_warnings(row), warned][:MAX_WARNINGS])
+            remarks = (*_remarks(row), Remark(message=warned.message, fix=warned.fix))
+            row.warnings = msgspec.json.encode(remarks[:MAX_WARNINGS])
 
 
 def succeed(db: Database, job: Job, result: Result, *, keep: Callable[[bytes], object], now_s: float) -> None:
@@ -252,15 +260,15 @@ def _order(row: ConversionRow) -> ConversionOrder:
     return msgspec.json.decode(row.order, type=ConversionOrder)
 
 
-def _warnings(row: ConversionRow) -> tuple[Warned, ...]:
-    return msgspec.json.decode(row.warnings, type=tuple[Warned, ...])
+def _remarks(row: ConversionRow) -> tuple[Remark, ...]:
+    return msgspec.json.decode(row.warnings, type=tuple[Remark, ...])
 
 
 def _view(row: ConversionRow) -> ConversionView:
     return ConversionView(
         id=row.id, model=row.model, state=row.state, live=row.state in LIVE, attempts=row.attempts,
         step=row.step, steps=row.steps, done=row.done, total=row.total, text=row.text,
-        warnings=_warnings(row), order=_order(row), key=row.key,
+        warnings=_remarks(row), order=_order(row), key=row.key,
         created_s=row.created_s, created_by=row.created_by, started_s=row.started_s, ended_s=row.ended_s,
         version=row.version, failure=None if row.failure is None else msgspec.json.decode(row.failure, type=Failure),
     )  # fmt: skip

@@ -21,6 +21,9 @@ from wherry.controller import service
 from wherry.controller.config import RUN_FILE, ControllerConfig, RunFile
 
 LIMIT_S = 40.0
+CONVERTER = "WHERRY_TEST_CONVERTER"
+"""A script to convert with, instead of the converters."""
+
 PROTOCOL = "WHERRY_TEST_PROTOCOL"
 """`V5` or `V311`: the only version of MQTT that the controller's session tries."""
 
@@ -28,11 +31,12 @@ PROTOCOL = "WHERRY_TEST_PROTOCOL"
 class ControllerProcess:
     """What it says goes to `controller.log` beside the data directory. `started` tells where it answers."""
 
-    def __init__(self, directory: Path, *, protocol: str = "", **config: Any) -> None:
+    def __init__(self, directory: Path, *, protocol: str = "", converter: str = "", **config: Any) -> None:
         self.data_dir = directory / "data"
         self.log = directory / "controller.log"
         self._file = directory / "controller-config.json"
         self._environment = os.environ | ({PROTOCOL: protocol} if protocol else {})
+        self._environment |= {CONVERTER: converter} if converter else {}
         self._config = {"data_dir": str(self.data_dir), "fleet": FLEET, "tick_s": 0.1, "http_port": 0, "mqtt_port": 0}
         self._config |= config
         self.start()
@@ -75,6 +79,8 @@ def main(path: Path) -> None:
     protocol = os.environ.get(PROTOCOL)
     if protocol:
         service.PROTOCOLS = (aiomqtt.ProtocolVersion[protocol],)
+    if os.environ.get(CONVERTER):
+        service.CONVERTER = (sys.executable, os.environ[CONVERTER])
     values = msgspec.json.decode(path.read_bytes())
     config = ControllerConfig(**(values | {"data_dir": Path(values["data_dir"])}))
     asyncio.run(service.run(config, lambda _run: None))

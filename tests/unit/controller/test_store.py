@@ -3,15 +3,20 @@
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from sqlalchemy.orm import Session
 
 from tests.support.depot import Depot
+from wherry.controller.core.conversion_order import ConversionOrder, Input
 from wherry.controller.errors import NewerSchema, Unavailable
-from wherry.controller.operations import devices, registry
+from wherry.controller.operations import conversions, devices, registry
 from wherry.controller.operations.documents import current_epoch
 from wherry.controller.store.database import make_engine, open_database
-from wherry.controller.store.tables import Base
+from wherry.controller.store.schema import MIGRATIONS
+from wherry.controller.store.tables import Base, BlobRow, DeviceRow
 
 
 def test_migrations_lead_from_nothing_to_the_tables_that_the_code_knows(depot: Depot) -> None:
@@ -19,6 +24,36 @@ def test_migrations_lead_from_nothing_to_the_tables_that_the_code_knows(depot: D
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
     engine.dispose()
+
+
+def test_a_database_at_0001_is_brought_up_to_date_with_all_that_is_in_it(tmp_path: Path) -> None:
+    """Made as the controller before conversions made it, and filled through tables that have not changed since."""
+    path = tmp_path / "old.db"
+    engine = make_engine(path)
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    with Session(engine) as session, session.begin():
+        session.add(DeviceRow(
+            id="pi-1", first_seen_s=1.0, last_seen_s=2.0, presence="online", session=1, birth=None, reported=None,
+            reported_epoch=0, reported_generation=0, removed_s=None,
+        ))  # fmt: skip
+        session.add(BlobRow(digest="0" * 64, size_bytes=1, hashes=None, created_s=1.0))
+    with engine.connect() as connection:
+        differs = compare_metadata(MigrationContext.configure(connection), Base.metadata)
+        assert {entry[1].name for entry in differs if entry[0] == "add_table"} == {"conversions"}, "it was an old one"
+    engine.dispose()
+    db = open_database(path)
+    assert [device.id for device in devices.list_devices(db)] == ["pi-1"]
+    assert conversions.list_conversions(db) == []
+    given = Input(digest="0" * 64, file_name="net.keras")
+    found, _ = conversions.create(
+        db, ConversionOrder(model="digits", source=given, calibration=given), now_s=3.0, actor="ann"
+    )
+    db.close()
+    assert found.state == "queued", "the blob of before is known"
 
 
 def test_what_was_written_is_there_when_it_is_opened_again(depot: Depot) -> None:
