@@ -1,6 +1,7 @@
 """A real controller with real boards around it, commanded over HTTP as an operator would."""
 
 import functools
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -106,8 +107,24 @@ class Flotilla:
     def events(self, device: str, kind: str) -> list[Any]:
         return [event for event in self.get(f"/devices/{device}/events?max_events=1000") if event["kind"] == kind]
 
+    def logged(self, device: str, kind: str) -> list[Any]:
+        """What the board itself wrote down, which no broker can lose."""
+        lines = self.agents[device].log.read_text().splitlines()
+        entries = [msgspec.json.decode(line) for line in lines if line.startswith("{") and line.endswith("}")]
+        return [entry for entry in entries if entry["event"] == kind]
+
+    @contextmanager
+    def asleep(self, device: str) -> Iterator[None]:
+        """The board stands still meanwhile, so no rollout that has it comes to its end."""
+        process = self.agents[device].process
+        process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
+
     def await_published(self, version: Version) -> None:
-        """Wait until the broker has every block of the artifact."""
+        """Wait until the broker of this connection has acknowledged every block of the artifact."""
         digest = version.assignment.artifact
         wait_until(lambda: digest in self.get("/status")["published"], "the blocks are published", LIMIT_S)
 

@@ -18,7 +18,8 @@ class Lookout:
 
     def __init__(self, port: int) -> None:
         self._lock = threading.Lock()
-        self._heard: dict[str, tuple[bytes, bool]] = {}
+        self._retained: dict[str, bytes] = {}
+        self._said: set[str] = set()
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2, f"lookout-{secrets.token_hex(4)}", protocol=mqtt.MQTTProtocolVersion.MQTTv311
         )
@@ -33,20 +34,25 @@ class Lookout:
             self._client.publish(topic, payload, qos=qos, retain=retain).wait_for_publish(LIMIT_S)
 
     def retained(self, topic_filter: str) -> dict[str, bytes]:
-        """Everything that the broker retains there: what arrives before a message of our own does."""
+        """Everything that the broker retained there as we subscribed: what arrives before a message of our own does.
+
+        What is said meanwhile is no part of it, and hides nothing of it: a copy for subscribers is never marked as
+        retained, even where the broker retains the message.
+        """
         mark = f"lookout/{secrets.token_hex(8)}"
         with self._lock:
-            self._heard.clear()
+            self._retained.clear()
+            self._said.clear()
         self._client.subscribe([(topic_filter, 1), (mark, 1)])
         wait_until(lambda: self._seen(mark), "the lookout hears its own mark", LIMIT_S)
         self._client.unsubscribe([topic_filter, mark])
         with self._lock:
-            return {topic: payload for topic, (payload, retain) in self._heard.items() if retain}
+            return dict(self._retained)
 
     def _seen(self, mark: str) -> bool:
         self.publish({mark: b"here"}, retain=False)
         with self._lock:
-            return mark in self._heard
+            return mark in self._said
 
     def close(self) -> None:
         self._client.disconnect()
@@ -54,7 +60,10 @@ class Lookout:
 
     def _on_message(self, _client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
         with self._lock:
-            self._heard[message.topic] = (bytes(message.payload), message.retain)
+            if message.retain:
+                self._retained[message.topic] = bytes(message.payload)
+            else:
+                self._said.add(message.topic)
 
 
 @contextmanager
