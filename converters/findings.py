@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from wherry.converters.data import SampleSet
+from wherry.converters.data.checks import DataChecks
 from wherry.converters.errors import BadRequest
 from wherry.converters.model import End
 from wherry.converters.origin import Built
 from wherry.converters.report import (
     Confusion,
-    DataWarning,
     FamilyResult,
     Join,
     LayerCost,
@@ -42,7 +42,7 @@ class Findings:
     calibration: SampleSet
     evaluation: SampleSet | None
     more: Callable[[int], SampleSet]
-    warnings: list[DataWarning] = field(default_factory=list)
+    checks: DataChecks = field(default_factory=DataChecks)
     parity: tuple[Parity, ...] = ()
     float_artifact: Artifact | None = None
     float_results: list[FamilyResult] = field(default_factory=list)

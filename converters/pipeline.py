@@ -11,7 +11,7 @@ from pathlib import Path
 from wherry.converters import feeding, origin, package, reporting
 from wherry.converters.cache import Cache
 from wherry.converters.data import SampleSet, check_labels, check_variation, load
-from wherry.converters.data.checks import look_through
+from wherry.converters.data.checks import check_data
 from wherry.converters.data.preprocessing import for_inputs, parse_preprocess
 from wherry.converters.errors import BadRequest, Refused
 from wherry.converters.findings import Findings
@@ -49,7 +49,7 @@ def convert(request: ConversionRequest, say: Say) -> Report:
             built = origin.build(source, shop, torch_shop)
         with steps.step("read the data"):
             found = _read(request, built)
-        for warning in found.warnings:
+        for warning in found.checks.warnings:
             say(Warned(message=warning.message, fix=warning.fix))
         asked = torch_shop if source.framework == "pytorch" else shop
         try:
@@ -97,7 +97,7 @@ def _read(request: ConversionRequest, built: Built) -> Findings:
         more=lambda limit: read(request.calibration, limit, balanced=True),
     )
     _check_classes(found)
-    found.warnings = look_through(calibration, evaluation, ends)
+    found.checks = check_data(calibration, evaluation, ends)
     return found
 
 

@@ -19,7 +19,11 @@ class Sizes(Struct, frozen=True, kw_only=True):
 
 
 class InputRange(Struct, frozen=True, kw_only=True):
-    """The values of one input in one set; `histogram` counts them in equal bins from `low` to `high`."""
+    """The values of one input in one set.
+
+    `histogram` counts them in equal bins over the axis, which is the same for both sets; from `low` to `high`
+    where no axis is given.
+    """
 
     input: str
     low: float
@@ -27,6 +31,8 @@ class InputRange(Struct, frozen=True, kw_only=True):
     mean: float
     std: float
     histogram: tuple[Count, ...] = ()
+    axis_low: float | None = None
+    axis_high: float | None = None
 
 
 class DataUsed(Struct, frozen=True, kw_only=True):

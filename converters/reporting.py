@@ -6,12 +6,15 @@ import msgspec
 
 from wherry.converters import feeding
 from wherry.converters.data import SampleSet
-from wherry.converters.data.checks import ranges
+from wherry.converters.data.statistics import InputRange as Measured
+from wherry.converters.data.statistics import Spread
 from wherry.converters.findings import Accepted, Findings
 from wherry.converters.model import End
 from wherry.converters.report import (
     DataUsed,
+    DataWarning,
     FloatReport,
+    InputRange,
     Report,
     Sizes,
     VariantReport,
@@ -56,7 +59,7 @@ def manifest(found: Findings) -> Manifest:
 
 def report(found: Findings, steps_s: dict[str, float], cached: list[str], refused: str = "") -> Report:
     """What a person wants to know; `refused` says why no version came about."""
-    built = found.built
+    built, ranges = found.built, found.checks.ranges
     return Report(
         name=found.request.name,
         outcome="refused" if refused else "accepted",
@@ -66,9 +69,13 @@ def report(found: Findings, steps_s: dict[str, float], cached: list[str], refuse
         source_digest=built.origin.digest,
         recipe=found.request.recipe,
         sizes=Sizes(source_bytes=built.origin.size_bytes, float_bytes=built.file.stat().st_size),
-        calibration=_used(found.calibration),
-        evaluation=None if found.evaluation is None else _used(found.evaluation),
-        warnings=tuple(found.warnings),
+        calibration=_used(found.calibration, [_range(each, each.calibration) for each in ranges]),
+        evaluation=None
+        if found.evaluation is None
+        else _used(found.evaluation, [_range(each, each.evaluation) for each in ranges if each.evaluation]),
+        warnings=tuple(
+            DataWarning(kind=entry.kind, message=entry.message, fix=entry.fix) for entry in found.checks.warnings
+        ),
         parity=found.parity,
         float_model=_float(found),
         variants=_variants(found),
@@ -157,13 +164,26 @@ def _float(found: Findings) -> FloatReport | None:
     )
 
 
-def _used(samples: SampleSet) -> DataUsed:
+def _range(measured: Measured, values: Spread) -> InputRange:
+    return InputRange(
+        input=measured.name,
+        low=values.low,
+        high=values.high,
+        mean=values.mean,
+        std=values.std,
+        histogram=values.histogram,
+        axis_low=measured.axis_low,
+        axis_high=measured.axis_high,
+    )
+
+
+def _used(samples: SampleSet, ranges: list[InputRange]) -> DataUsed:
     return DataUsed(
         where=_shown(samples.where),
         given=samples.given,
         used=len(samples),
         labelled=samples.labels is not None,
-        ranges=ranges(samples),
+        ranges=tuple(ranges),
     )
 
 

@@ -17,7 +17,7 @@ from wherry.converters.findings import Accepted, Findings
 from wherry.converters.model import End
 from wherry.converters.passes.table import CALIBRATE, LAYERS, VARIANT, LayerOptions, Nothing, VariantOptions
 from wherry.converters.remedies import Basis, Infirmary
-from wherry.converters.report import Confusion
+from wherry.converters.report import Confusion, Join
 from wherry.converters.steps import Steps
 from wherry.converters.trial import Bench, Trial
 from wherry.converters.verify import budget, compare, families, golden, joins, parity, runtimes
@@ -104,7 +104,12 @@ class Verification:
         shapes = [_sample_shape(end) for end in self._model.outputs]
         labelled = self._found.labelled
         stick = budget.yardstick(
-            self._recipe.budget, shapes, self._recipe.evaluation.task, self._proof.labels, labelled
+            self._recipe.budget,
+            shapes,
+            self._recipe.evaluation.task,
+            self._proof.labels,
+            labelled,
+            against_float=not self._model.quantized,
         )
         return Bench(
             samples=self._samples,
@@ -216,7 +221,16 @@ class Verification:
         errors = next(iter(found.layers.values()), ())
         ranges = {error.tensor: (error.float_low, error.float_high) for error in errors}
         if found.float_artifact is not None:
-            found.joins = tuple(joins.find(found.float_artifact.model, ranges, self._model.layers))
+            uneven = joins.uneven(found.float_artifact.model, ranges, self._model.layers)
+            found.joins = tuple(
+                Join(
+                    layer=self._model.layers.get(join.tensor, ""),
+                    tensor=join.tensor,
+                    ratio=round(join.ratio, 1),
+                    message=join.sentence,
+                )
+                for join in uneven
+            )
 
     def _require_one(self) -> None:
         """Raises BudgetMissed or NoRuntime where no variant is left."""
@@ -225,7 +239,7 @@ class Verification:
             return
         said = "; ".join(f"{name}: {reason}" for name, reason in found.refused.items())
         if any(entry.worst is not None for entry in found.trials):
-            hint = next((f"{warning.message} – {warning.fix}" for warning in found.warnings), "")
+            hint = next((f"{entry.message}: {entry.fix}" for entry in found.checks.warnings if entry.strong), "")
             fix = hint or "calibrate with more, representative inputs, prepared as in training, or allow a larger loss"
             raise BudgetMissed(f"no variant holds the budget: {said}", fix)
         raise NoRuntime(f"no runtime here runs the converted model: {said}", "try another variant")

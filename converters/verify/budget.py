@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -20,12 +21,16 @@ Reals = Sequence[compare.Outputs]
 
 @dataclass(frozen=True)
 class Yardstick:
-    """How outputs are compared: `labels` belong to output `labelled`; `classes` says which outputs have a top class."""
+    """How outputs are compared: `labels` belong to output `labelled`; `classes` says which outputs have a top class.
+
+    Without a float model, runtimes are compared with each other, and no accuracy was lost that anybody knows of.
+    """
 
     budget: Budget
     classes: tuple[bool, ...]
     labels: npt.NDArray[np.int64] | None = None
     labelled: int = 0
+    against_float: bool = True
 
 
 def yardstick(
@@ -34,12 +39,14 @@ def yardstick(
     task: Literal["auto", "classes", "values"],
     labels: npt.NDArray[np.int64] | None,
     labelled: int,
+    *,
+    against_float: bool = True,
 ) -> Yardstick:
     """For outputs of `shapes`, without their batch. Labels make their output one of classes, whatever `task` says."""
     seen = [task != "values" and compare.is_scores(shape) for shape in shapes]
     if labels is not None:
         seen[labelled] = True
-    return Yardstick(budget, tuple(seen), labels, labelled)
+    return Yardstick(budget, tuple(seen), labels, labelled, against_float)
 
 
 def score(reference: Reals, found: Reals, stick: Yardstick) -> Scores:
@@ -60,20 +67,15 @@ def score(reference: Reals, found: Reals, stick: Yardstick) -> Scores:
     if stick.labels is None:
         return scores
     before, after = pairs[stick.labelled]
-    return _labelled(scores, before, after, stick.labels[:count])
-
-
-def _labelled(scores: Scores, before: compare.Outputs, after: compare.Outputs, labels: npt.NDArray[np.int64]) -> Scores:
-    was_right, is_right = compare.right(before, labels), compare.right(after, labels)
-    return Scores(
-        samples=scores.samples,
-        agreement=scores.agreement,
-        mean_cosine=scores.mean_cosine,
-        min_cosine=scores.min_cosine,
-        snr_db=scores.snr_db,
-        agreement_interval=scores.agreement_interval,
-        float_accuracy=interval(int(was_right.sum()), len(labels)),
-        accuracy=interval(int(is_right.sum()), len(labels)),
+    labels = stick.labels[:count]
+    is_right = compare.right(after, labels)
+    scores = msgspec.structs.replace(scores, accuracy=interval(int(is_right.sum()), count))
+    if not stick.against_float:
+        return scores
+    was_right = compare.right(before, labels)
+    return msgspec.structs.replace(
+        scores,
+        float_accuracy=interval(int(was_right.sum()), count),
         mcnemar=mcnemar(int((was_right & ~is_right).sum()), int((is_right & ~was_right).sum())),
     )
 

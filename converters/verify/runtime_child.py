@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from wherry.converters.verify import costs
+from wherry.converters.verify import live
 from wherry.protocol.runtime import Family
 from wherry.protocol.types import Count, Seconds, Struct
 
@@ -79,8 +79,8 @@ def run(job: Job) -> Ran:
         again = _outputs(_invoker(_interpreter(job, xnnpack=True)), first)
         built_in = _interpreter(job, xnnpack=False)
         plain = _outputs(_invoker(built_in), first)
-        delegated_ops, all_ops = costs.delegated(fast)
-        arena_bytes = costs.arena_measured(built_in)
+        delegated_ops, all_ops = live.delegated(fast)
+        arena_bytes = live.arena_measured(built_in)
     except (ValueError, RuntimeError, MemoryError) as error:
         return Ran(version=found, error=" ".join(str(error).split())[:300] or type(error).__name__)
     ways = zip(WAYS, (every, again, plain), strict=True)

@@ -26,10 +26,14 @@ p95_ratio_floor_ms = 10.0
 
 
 class Order(NamedTuple):
-    """One package to be made: from which network, by which recipe."""
+    """One package to be made of a network; `recipe` is empty for a file that somebody else has quantized."""
 
     network: str
-    recipe: str
+    recipe: str = "int8"
+
+    @property
+    def file_name(self) -> str:
+        return f"{self.network}.keras" if self.recipe else f"{self.network}.tflite"
 
 
 class Package(NamedTuple):
@@ -39,10 +43,12 @@ class Package(NamedTuple):
     @property
     def told(self) -> str:
         """`int8, 62.3 KiB, 96.5 % right (float 96.4 %)`."""
-        scores = next(run["scores"] for run in self.report["runtimes"] if run["ok"])
-        size_kib = self.report["sizes"]["artifact_bytes"] / 1024
-        accuracy, before = scores["accuracy"], scores["float_accuracy"]
-        return f"{self.report['recipe']}, {size_kib:.1f} KiB, {accuracy:.1%} right (float {before:.1%})"
+        variant = next(entry for entry in self.report["variants"] if entry["accepted"])
+        scores = next(run["scores"] for run in variant["runtimes"] if run["ok"])
+        size_kib = variant["artifact_bytes"] / 1024
+        before = scores.get("float_accuracy")
+        compared = f" (float {before['share']:.1%})" if before else ""
+        return f"{variant['name']}, {size_kib:.1f} KiB, {scores['accuracy']['share']:.1%} right{compared}"
 
 
 class Shipyard:
@@ -88,7 +94,7 @@ class Shipyard:
         self._pool.shutdown(cancel_futures=True)
 
     def _make(self, number: int, order: Order) -> Package:
-        network = self.directory / f"{order.network}.keras"
+        network = self.directory / order.file_name
         wait_for(lambda: network.exists() or self._training.poll() is not None, f"{network.name}", TRAIN_LIMIT_S)
         if not network.exists():
             raise NotAsTold(f"the training ended without {network.name}; see {self.directory / 'train.log'}")
@@ -104,5 +110,7 @@ class Shipyard:
 
     def _command(self, network: Path, order: Order, out: Path) -> list[str | Path]:
         data: list[str | Path] = ["--calibration", self.directory / "train.npz", "--evaluation", self.held_out]
-        how: list[str | Path] = ["--recipe", order.recipe, "--health", self.directory / "health.toml", "--out", out]
+        how: list[str | Path] = ["--health", self.directory / "health.toml", "--no-cache", "--out", out]
+        if order.recipe:
+            how += ["--recipe", order.recipe]
         return [*NICE, Path(sys.executable).with_name("wherry"), "convert", network, "--name", "digits", *data, *how]

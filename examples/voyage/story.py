@@ -22,7 +22,7 @@ ORDERS = [
     Order("hasty", "int8"),
     Order("better", "int8"),
     Order("wide", "int8"),
-    Order("wide", "dynamic"),
+    Order("wide", recipe=""),
     Order("slow", "int8"),
 ]
 """What becomes digits:1 to digits:5."""

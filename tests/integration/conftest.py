@@ -45,7 +45,7 @@ def int8(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> conversion.C
             tmp_path_factory.mktemp("int8") / "out",
             evaluation=str(digits / "heldout.npz"),
             labels=LABELS,
-            health=HealthLimits(p95_ms=50.0),
+            recipe={"health": HealthLimits(p95_ms=50.0)},
         ),
         PYTHONPROFILEIMPORTTIME="1",
     )
@@ -58,8 +58,8 @@ def dynamic(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> conversio
             digits / "wide.keras",
             digits / "train.npz",
             tmp_path_factory.mktemp("dynamic") / "out",
+            "dynamic",
             evaluation=str(digits / "heldout.npz"),
-            recipe="dynamic",
         )
     )
 

@@ -15,9 +15,9 @@ from tests.support.tflite_file import Layer, TfliteFile
 from wherry.converters.compress import affine
 from wherry.converters.data import evenly
 from wherry.converters.errors import ParityLost
-from wherry.converters.pipeline import MAX_CALIBRATION
 from wherry.converters.verify import parity
 from wherry.protocol.manifest import Quantization
+from wherry.protocol.recipe import CalibrationUse
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("tflite_runtime", reason="the built-in kernels of tflite-runtime are the reference")
@@ -54,7 +54,7 @@ def test_scales_and_zero_points_follow_from_the_recorded_range(
     real: TfliteFile, quantized: TfliteFile, digits: Path
 ) -> None:
     with np.load(digits / "train.npz") as arrays:
-        calibration = arrays["x"][evenly(len(arrays["x"]), MAX_CALIBRATION)]
+        calibration = arrays["x"][evenly(len(arrays["x"]), CalibrationUse().samples)]
     layers = pairs(real, quantized)
     seen = real.run(calibration, [layer.output for layer, _ in layers])
     for values, (_, layer) in zip(seen, layers, strict=True):

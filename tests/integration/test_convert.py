@@ -11,6 +11,7 @@ import pytest
 
 from tests.integration.conftest import LABELS
 from tests.support.conversion import Conversion, convert, interrupt, request
+from wherry.converters.report import decode_report
 from wherry.converters.verify import golden
 from wherry.protocol import blob
 from wherry.protocol.manifest import HealthLimits, encode_manifest
@@ -30,14 +31,17 @@ def imported(conversion: Conversion) -> set[str]:
 
 def test_a_conversion_says_its_steps_and_ends_with_the_report(int8: Conversion) -> None:
     assert int8.status == 0
-    assert [line.step for line in int8.progress] == list(range(1, int8.progress[0].steps + 1))
-    assert len(int8.lines) == len(int8.progress) + 1
-    assert int8.report.artifact_digest == blob.sha256(int8.file("int8.tflite"))
-    assert set(int8.report.steps_s) >= {"compress"}
+    begun = [line.step for line in int8.progress if not line.done]
+    assert begun == list(range(1, int8.progress[-1].steps + 1))
+    assert len(int8.lines) == len(int8.progress) + len(int8.warned) + 1
+    (variant,) = int8.report.variants
+    assert variant.digest == blob.sha256(int8.file("int8.tflite"))
+    assert set(int8.report.steps_s) >= {"compress (int8)"}
+    assert int8.report == decode_report(int8.file("report.json"))
 
 
 def test_the_package_holds_what_the_manifest_describes(int8: Conversion) -> None:
-    names = {"int8.tflite", "int8.golden", "manifest.json", "report.json"}
+    names = {"int8.tflite", "int8.golden", "manifest.json", "report.json", "report.html"}
     assert {path.name for path in Path(int8.request.out_dir).iterdir()} == names
     assert list(Path(int8.request.out_dir).parent.iterdir()) == [Path(int8.request.out_dir)]
     manifest = int8.manifest
@@ -73,26 +77,38 @@ def test_both_families_run_it_with_goldens_and_tolerances(int8: Conversion) -> N
 
 def test_int8_costs_at_most_a_point_and_a_third_of_the_size(int8: Conversion) -> None:
     report = int8.report
-    assert report.sizes.artifact_bytes < report.sizes.float_bytes / 3
-    assert report.parity.snr_db > 90
-    for result in report.runtimes:
+    (variant,) = report.variants
+    assert variant.artifact_bytes < report.sizes.float_bytes / 3
+    assert all(parity.snr_db > 90 for parity in report.parity)
+    for result in variant.runtimes:
         assert result.scores is not None
         assert result.scores.samples == 1000
         assert result.scores.float_accuracy is not None
-        assert result.scores.float_accuracy > 0.93
+        assert result.scores.float_accuracy.share > 0.93
+        assert result.scores.float_accuracy.low < 0.96 < result.scores.float_accuracy.high
         assert result.scores.accuracy_loss is not None
         assert result.scores.accuracy_loss <= 0.01
 
 
-def test_an_operator_too_new_for_tflite_runtime_leaves_it_out_with_the_reason(dynamic: Conversion) -> None:
-    (variant,) = dynamic.manifest.variants
+@pytest.fixture(scope="module")
+def taken_as_it_is(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Conversion:
+    """A file that TensorFlow has quantized in its own way."""
+    out = tmp_path_factory.mktemp("as-is") / "out"
+    return convert(request(digits / "wide.tflite", digits / "train.npz", out, evaluation=str(digits / "heldout.npz")))
+
+
+def test_a_quantized_file_is_taken_as_it_is_and_a_runtime_that_lacks_an_operator_left_out(
+    taken_as_it_is: Conversion, digits: Path
+) -> None:
+    (variant,) = taken_as_it_is.manifest.variants
+    assert variant.artifact == blob.describe((digits / "wide.tflite").read_bytes())
     assert not satisfies(TFLITE_RUNTIME, variant.runtimes)
     assert satisfies(LITERT, variant.runtimes)
-    (left_out,) = [result for result in dynamic.report.runtimes if not result.ok]
+    (left_out,) = [result for result in taken_as_it_is.report.variants[0].runtimes if not result.ok]
     assert left_out.family == "tflite-runtime"
     assert "'FULLY_CONNECTED' version '12'" in left_out.reason
     assert ("FULLY_CONNECTED", 12) in {(operator.name, operator.version) for operator in variant.operators}
-    assert {family for vector in dynamic.golden.vectors for family in vector.outputs} == {"litert"}
+    assert {family for vector in taken_as_it_is.golden.vectors for family in vector.outputs} == {"litert"}
 
 
 def test_a_killed_run_leaves_no_package_and_the_next_sweeps_and_gives_the_same_bytes(
@@ -125,16 +141,17 @@ def test_an_h5_file_of_the_old_keras_is_read_by_the_old_keras(digits: Path, tmp_
     source = tmp_path / "old.h5"
     command = [sys.executable, "-m", "tests.support.old_keras", str(digits / "train.npz"), str(source)]
     subprocess.run(command, check=True, capture_output=True)
+    budget = {"budget": {"max_accuracy_loss": 0.02}}
     wanted = request(
-        source, digits / "train.npz", tmp_path / "out", evaluation=str(digits / "heldout.npz"), max_accuracy_loss=0.02
+        source, digits / "train.npz", tmp_path / "out", evaluation=str(digits / "heldout.npz"), recipe=budget
     )
     conversion = convert(wanted, PYTHONPROFILEIMPORTTIME="1")
-    assert conversion.report.parity.snr_db > 60
-    for result in conversion.report.runtimes:
+    assert all(parity.snr_db > 60 for parity in conversion.report.parity)
+    for result in conversion.report.variants[0].runtimes:
         assert result.ok, result.reason
         assert result.scores is not None
         assert result.scores.accuracy is not None
-        assert result.scores.accuracy > 0.7
+        assert result.scores.accuracy.share > 0.7
     assert "DEPTHWISE_CONV_2D" in {operator.name for operator in conversion.manifest.variants[0].operators}
     assert "tf_keras" in imported(conversion)
     assert "keras" not in imported(conversion)
@@ -150,12 +167,14 @@ def test_resnet8_of_keras_2_is_as_good_as_the_reference(tmp_path: Path) -> None:
     )
     conversion = convert(wanted, PYTHONPROFILEIMPORTTIME="1")
     report = conversion.report
-    assert report.sizes.artifact_bytes <= (SHARED / "resnet8_int8_reference.tflite").stat().st_size
-    for result in report.runtimes:
+    assert report.variants[0].artifact_bytes <= (SHARED / "resnet8_int8_reference.tflite").stat().st_size
+    for result in report.variants[0].runtimes:
         assert result.ok
         assert result.scores is not None
-        assert result.scores.float_accuracy == pytest.approx(0.774, abs=0.002)
-        assert result.scores.accuracy == pytest.approx(0.777, abs=0.012), "the reference's own int8"
+        assert result.scores.float_accuracy is not None
+        assert result.scores.accuracy is not None
+        assert result.scores.float_accuracy.share == pytest.approx(0.774, abs=0.002)
+        assert result.scores.accuracy.share == pytest.approx(0.777, abs=0.012), "the reference's own int8"
     assert "tf_keras" in imported(conversion)
     assert "keras" not in imported(conversion)
 
@@ -164,21 +183,34 @@ def test_a_wrongly_scaled_calibration_is_refused_by_the_budget(digits: Path, tmp
     with np.load(digits / "train.npz") as data:
         np.savez(tmp_path / "scaled.npz", x=data["x"] / 255)
     out = tmp_path / "out"
-    wanted = request(digits / "hasty.keras", tmp_path / "scaled.npz", out, evaluation=str(digits / "heldout-200.npz"))
+    wanted = request(
+        digits / "hasty.keras",
+        tmp_path / "scaled.npz",
+        out,
+        evaluation=str(digits / "heldout-200.npz"),
+        recipe={"remedies": {"order": []}},
+    )
     conversion = convert(wanted)
     assert (conversion.status, conversion.failed.kind, conversion.failed.ours) == (2, "BudgetMissed", False)
     assert "accuracy falls from" in conversion.failed.message
-    assert "prepare both in the same way" in conversion.failed.fix
-    assert [path.name for path in tmp_path.iterdir()] == ["scaled.npz"]
+    assert any("divided by 255" in message for message in conversion.warned), "said before anything was converted"
+    assert "divided by 255" in conversion.failed.fix
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.refused", "scaled.npz"]
+    assert conversion.failed.report_dir == str(tmp_path / "out.refused")
+    report = decode_report((tmp_path / "out.refused" / "report.json").read_bytes())
+    assert (report.outcome, report.variants[0].accepted) == ("refused", False)
+    assert (tmp_path / "out.refused" / "report.html").read_bytes().startswith(b"<!")
 
 
 def test_without_an_evaluation_agreement_is_the_budget(digits: Path, tmp_path: Path) -> None:
-    held = request(digits / "hasty.keras", digits / "train.npz", tmp_path / "held", min_agreement=0.9)
-    scores = convert(held).report.runtimes[0].scores
+    budget = {"budget": {"min_agreement": 0.9}}
+    held = request(digits / "hasty.keras", digits / "train.npz", tmp_path / "held", recipe=budget)
+    scores = convert(held).report.variants[0].runtimes[0].scores
     assert scores is not None
     assert 0.9 <= scores.agreement < 1.0
     assert scores.accuracy is None, "labels of the calibration are training labels"
-    missed = request(digits / "hasty.keras", digits / "train.npz", tmp_path / "missed", min_agreement=1.0)
+    perfect = {"budget": {"min_agreement": 1.0}, "remedies": {"order": []}}
+    missed = request(digits / "hasty.keras", digits / "train.npz", tmp_path / "missed", recipe=perfect)
     failed = convert(missed).failed
     assert failed.kind == "BudgetMissed"
     assert "agrees with the float model" in failed.message
@@ -187,8 +219,8 @@ def test_without_an_evaluation_agreement_is_the_budget(digits: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("model", "kind", "said"),
     [
-        ("two_inputs", "UnsupportedModel", "has 2 inputs"),
-        ("any_size", "UnsupportedModel", "is not fixed"),
+        ("two_inputs", "DataError", "no array `"),
+        ("any_size", "UnsupportedModel", "--input-shape"),
         ("foreign_operator", "UnsupportedOperators", "Erfinv"),
     ],
 )

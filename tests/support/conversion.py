@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 
 from wherry.converters.report import Report
-from wherry.protocol.conversion import ConversionLine, ConversionRequest, Converted, Failed, Progress
+from wherry.protocol.conversion import ConversionLine, ConversionRequest, Converted, Failed, Progress, Warned
 from wherry.protocol.golden import GoldenSet, decode_golden
 from wherry.protocol.manifest import Manifest, decode_manifest
+from wherry.protocol.recipe import Recipe, VariantName
 
 _line: msgspec.json.Decoder[ConversionLine] = msgspec.json.Decoder(ConversionLine)
 _COMMAND = [sys.executable, "-m", "wherry.converters"]
@@ -33,6 +34,10 @@ class Conversion:
         return [line for line in self.lines if isinstance(line, Progress)]
 
     @property
+    def warned(self) -> list[str]:
+        return [line.message for line in self.lines if isinstance(line, Warned)]
+
+    @property
     def failed(self) -> Failed:
         last = self.lines[-1]
         assert isinstance(last, Failed), (last, self.stderr[-2000:])
@@ -50,14 +55,25 @@ class Conversion:
 
     @property
     def golden(self) -> GoldenSet:
-        return decode_golden(self.file(f"{self.request.recipe}.golden"))
+        return decode_golden(self.file(f"{self.manifest.variants[0].name}.golden"))
 
     def file(self, name: str) -> bytes:
         return (Path(self.request.out_dir) / name).read_bytes()
 
 
-def request(source: Path, data: Path, out_dir: Path, **more: Any) -> ConversionRequest:
-    return ConversionRequest(source=str(source), name="digits", calibration=str(data), out_dir=str(out_dir), **more)
+def request(
+    source: Path | str,
+    data: Path,
+    out_dir: Path,
+    *variants: VariantName,
+    recipe: dict[str, Any] | None = None,
+    **more: Any,
+) -> ConversionRequest:
+    """Of `variants`, int8 without any; `recipe` has the other fields of a recipe."""
+    how = msgspec.convert({"variants": variants or ("int8",), **(recipe or {})}, Recipe)
+    return ConversionRequest(
+        source=str(source), name="digits", calibration=str(data), out_dir=str(out_dir), recipe=how, **more
+    )
 
 
 def convert(wanted: ConversionRequest, **env: str) -> Conversion:
@@ -78,7 +94,7 @@ def interrupt(wanted: ConversionRequest, step: int, by: signal.Signals) -> int:
         child.stdin.close()
         for raw in child.stdout:
             line = _line.decode(raw)
-            assert isinstance(line, Progress), line
-            if line.step == step:
+            assert isinstance(line, Progress | Warned), line
+            if isinstance(line, Progress) and line.step == step:
                 child.send_signal(by)
         return child.wait()

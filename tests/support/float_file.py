@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from wherry.converters.compress.quantize import to_float
-from wherry.converters.sources import keras
+from wherry.converters.model import SourceOptions
+from wherry.converters.passes.sources import module
 
 
-def main(model: Path, data: Path, directory: Path) -> None:
-    source = keras.load(keras.inspect(model))
-    keras.export(source, directory / "saved_model")
-    (directory / "float.tflite").write_bytes(to_float(directory / "saved_model"))
-    np.save(directory / "expected.npy", keras.predict(source, np.load(data)["x"]))
+def main(path: Path, data: Path, directory: Path) -> None:
+    keras, options = module("keras"), SourceOptions()
+    model = keras.build(path, options, directory)
+    (outputs,) = keras.predict(path, model, options, [np.load(data)["x"].astype(np.float32)])
+    np.save(directory / "expected.npy", outputs)
 
 
 if __name__ == "__main__":

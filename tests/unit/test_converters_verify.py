@@ -3,14 +3,24 @@
 import numpy as np
 import pytest
 
-from wherry.converters.errors import BudgetMissed, NoRuntime, ParityLost
-from wherry.converters.report import FamilyResult, Scores, Spread
-from wherry.converters.verify import budget, compare, families, floors, golden, parity, tolerance
-from wherry.protocol.manifest import Operator, Tolerance
+from wherry.converters.errors import ParityLost
+from wherry.converters.report import Scores, Spread
+from wherry.converters.verify import budget, compare, floors, golden, parity, tolerance
+from wherry.protocol.manifest import Operator, Quantization, TensorSpec, Tolerance
+from wherry.protocol.recipe import Budget
 
 RNG = np.random.default_rng(7)
 OUTPUTS = RNG.normal(size=(200, 10)).astype(np.float32)
-BUDGET = budget.Budget(max_accuracy_loss=0.01, min_agreement=0.99)
+BUDGET = Budget(max_accuracy_loss=0.01, min_agreement=0.99)
+
+
+STEPS = TensorSpec(name="y", shape=(1, 1), dtype="int8", quantization=Quantization(scale=1.0, zero_point=0))
+REALS = TensorSpec(name="y", shape=(1, 1), dtype="float32")
+
+
+def score(found: np.ndarray, labels: np.ndarray | None) -> Scores:
+    stick = budget.yardstick(BUDGET, [(10,)], "auto", labels, 0)
+    return budget.score([OUTPUTS], [found], stick)
 
 
 def operator(name: str, version: int) -> Operator:
@@ -31,51 +41,67 @@ def test_cosines_know_zero_outputs() -> None:
 def test_agreement_is_top1_for_scores_and_explained_variance_otherwise() -> None:
     swapped = OUTPUTS.copy()
     swapped[:20] = -swapped[:20]
-    assert compare.agreement(OUTPUTS, swapped) == pytest.approx(0.9)
+    assert compare.agreement(OUTPUTS, swapped, classes=True) == pytest.approx(0.9)
     one = OUTPUTS[:, :1]
-    assert compare.agreement(one, one) == 1.0
-    assert compare.agreement(one, np.zeros_like(one)) == pytest.approx(0.0, abs=0.05)
-    assert compare.agreement(one, one * np.float32(0.9)) == pytest.approx(0.99, abs=0.001)
+    assert compare.agreement(one, one, classes=False) == 1.0
+    assert compare.agreement(one, np.zeros_like(one), classes=False) == pytest.approx(0.0, abs=0.05)
+    assert compare.agreement(one, one * np.float32(0.9), classes=False) == pytest.approx(0.99, abs=0.001)
 
 
 def test_parity_takes_rounding_and_refuses_a_scaled_output() -> None:
-    assert parity.require(OUTPUTS, OUTPUTS + np.float32(1e-6)).top1_share == 1.0
-    with pytest.raises(ParityLost, match="on 200 real inputs"):
-        parity.require(OUTPUTS, OUTPUTS * np.float32(1.01))
+    rounded = parity.measure(["y"], [OUTPUTS], [OUTPUTS + np.float32(1e-6)])
+    parity.require(rounded)
+    assert rounded[0].top1_share == 1.0
+    with pytest.raises(ParityLost, match="on 200 real inputs, output 'b'"):
+        parity.require(parity.measure(["a", "b"], [OUTPUTS, OUTPUTS], [OUTPUTS, OUTPUTS * np.float32(1.01)]))
     with pytest.raises(ParityLost):
-        parity.require(OUTPUTS, np.full_like(OUTPUTS, np.nan))
+        parity.require(parity.measure(["y"], [OUTPUTS], [np.full_like(OUTPUTS, np.nan)]))
 
 
 def test_accuracy_decides_with_labels_and_agreement_without() -> None:
     labels = OUTPUTS.argmax(axis=1)
     worse = OUTPUTS.copy()
     worse[:3] = -worse[:3]
-    assert "a loss of 1.5% where 1.0% is allowed" in budget.breach(budget.score(OUTPUTS, worse, labels), BUDGET)
-    assert "agrees with the float model on 98.5%" in budget.breach(budget.score(OUTPUTS, worse, None), BUDGET)
+    assert "a loss of 1.5% where 1.0% is allowed" in budget.breach(score(worse, labels), BUDGET)
+    assert "agrees with the float model on 98.5%" in budget.breach(score(worse, None), BUDGET)
     worse[2] = OUTPUTS[2]
-    assert not budget.breach(budget.score(OUTPUTS, worse, labels), BUDGET), "exactly the budget is held"
+    assert not budget.breach(score(worse, labels), BUDGET), "exactly the budget is held"
     undecided = np.roll(labels, 1)
-    assert not budget.breach(budget.score(OUTPUTS, -OUTPUTS, undecided), BUDGET), "wrong before, wrong after"
+    assert not budget.breach(score(-OUTPUTS, undecided), BUDGET), "wrong before, wrong after"
 
 
 def test_scores_compare_the_common_prefix() -> None:
-    assert budget.score(OUTPUTS, OUTPUTS[:50], OUTPUTS.argmax(axis=1)).samples == 50
+    assert score(OUTPUTS[:50], OUTPUTS.argmax(axis=1)).samples == 50
 
 
-def test_different_preprocessing_is_named() -> None:
-    assert "between 0 and 1, evaluation values between 0 and 255" in budget.range_hint((0, 1), (0, 255))
-    assert not budget.range_hint((0, 250), (0, 255))
+def test_an_interval_and_the_paired_test_are_those_of_the_textbook() -> None:
+    found = budget.interval(81, 263)
+    assert (found.low, found.high) == (pytest.approx(0.2553, abs=1e-4), pytest.approx(0.3662, abs=1e-4))
+    assert budget.interval(10, 10).high == 1.0
+    assert budget.mcnemar(0, 0).p_value == 1.0
+    assert budget.mcnemar(1, 9).p_value == pytest.approx(2 * 11 / 2**10)
 
 
-def test_no_admitted_family_is_a_refusal_by_cause() -> None:
-    scores = Scores(samples=1, agreement=0.5, mean_cosine=1, min_cosine=1)
-    refused = FamilyResult(family="litert", version="2.3.0", ok=False, reason="no operator")
-    missed = FamilyResult(family="litert", version="2.3.0", ok=False, reason="too far", scores=scores)
-    with pytest.raises(NoRuntime, match="no operator"):
-        families.require_any([refused], "")
-    with pytest.raises(BudgetMissed, match="too far"):
-        families.require_any([refused, missed], "")
-    families.require_any([refused, FamilyResult(family="litert", version="2", ok=True, reason="")], "")
+def test_the_worst_of_several_outputs_decides_and_labels_belong_to_one() -> None:
+    labels = OUTPUTS.argmax(axis=1)
+    stick = budget.yardstick(BUDGET, [(4, 4), (10,)], "auto", labels, 1)
+    picture = RNG.normal(size=(200, 4, 4)).astype(np.float32)
+    found = budget.score([picture, OUTPUTS], [picture * np.float32(0.5), OUTPUTS], stick)
+    assert found.agreement == pytest.approx(0.75, abs=0.01)
+    assert found.agreement_interval is None, "the explained share is not a share of samples"
+    assert found.accuracy is not None
+    assert found.accuracy.share == 1.0
+
+
+def test_each_of_several_outputs_has_a_tolerance_of_its_own() -> None:
+    pixels, scores = Spread(max_abs=9, min_cosine=1, top1_share=1), Spread(max_abs=0, min_cosine=1, top1_share=1)
+    found = tolerance.tolerance("litert", [pixels, scores], 8, [STEPS, REALS], [100.0, 1.0])
+    assert found.max_abs == 18
+    assert found.max_abs_by_output == (18.0, pytest.approx(1e-4))
+    apart = tolerance.spread_per_input(
+        [[np.array([[0.0], [100.0]]), np.array([[0.0], [0.0]])], [np.array([[0.0], [0.0]]), np.array([[1.0], [0.0]])]]
+    )
+    assert apart.tolist() == [1.0, 1.0], "each in shares of its own largest spread"
 
 
 @pytest.mark.parametrize(
@@ -113,24 +139,23 @@ def test_the_table_of_operators_never_goes_back() -> None:
 
 def test_a_tolerance_is_the_spread_with_its_margin() -> None:
     found = Spread(max_abs=3, min_cosine=0.99, top1_share=0.9)
-    assert tolerance.tolerance("litert", found, 8, largest=1.0, integers=True) == Tolerance(
+    assert tolerance.tolerance("litert", [found], 8, [STEPS], [1.0]) == Tolerance(
         family="litert", max_abs=6, min_cosine=pytest.approx(0.98), min_top1_share=0.75
     )
 
 
 def test_a_spread_of_nothing_still_leaves_room() -> None:
     none = Spread(max_abs=0, min_cosine=1, top1_share=1)
-    steps = tolerance.tolerance("litert", none, 8, largest=4.0, integers=True)
-    real = tolerance.tolerance("litert", none, 8, largest=4.0, integers=False)
+    steps = tolerance.tolerance("litert", [none], 8, [STEPS], [4.0])
+    real = tolerance.tolerance("litert", [none], 8, [REALS], [4.0])
     assert (steps.max_abs, steps.min_cosine, steps.min_top1_share) == (4, 0.999, 0.875)
     assert real.max_abs == pytest.approx(4e-4)
 
 
 def test_the_spread_is_between_any_two_kernels() -> None:
     a, b, c = np.array([[0], [5]], np.int8), np.array([[-100], [5]], np.int8), np.array([[100], [6]], np.int8)
-    assert tolerance.spread_per_input([a, b, c]).tolist() == [200, 1]
-    found = tolerance.spread([a, b, c], [x.astype(np.float32) for x in (a, b, c)])
-    assert found.max_abs == 100
+    assert tolerance.spread_per_input([[a], [b], [c]]).tolist() == [200, 1]
+    assert tolerance.spread([a, b, c], STEPS).max_abs == 100
 
 
 def test_golden_inputs_are_spread_over_the_data_and_neither_calmest_nor_wildest() -> None:
@@ -151,7 +176,7 @@ def test_few_inputs_give_few_golden_vectors(count: int) -> None:
 
 
 def test_a_golden_set_holds_raw_tensors() -> None:
-    inputs, outputs = np.array([[1, -2]], np.int8), np.array([[1.5]], np.float32)
+    inputs, outputs = [np.array([[1, -2]], np.int8)], [np.array([[1.5]], np.float32)]
     (vector,) = golden.golden_set(inputs, {"litert": outputs}).vectors
     assert vector.inputs == (b"\x01\xfe",)
-    assert vector.outputs == {"litert": (outputs.astype("<f4").tobytes(),)}
+    assert vector.outputs == {"litert": (outputs[0].astype("<f4").tobytes(),)}
