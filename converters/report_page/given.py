@@ -9,7 +9,6 @@ from wherry.converters.report import DataUsed, InputRange, Report
 from wherry.converters.report_page import plots
 from wherry.converters.report_page.parts import NONE, WORST_ROWS, Cell, Fault, Plot, Section, table
 from wherry.converters.report_page.words import (
-    clean,
     count,
     decibel,
     figure,
@@ -25,7 +24,7 @@ MAX_INPUTS = 8
 
 def faults(report: Report) -> Section:
     """Before everything else: whatever these say may be the cause of all that follows."""
-    found = tuple(Fault(clean(entry.kind), clean(entry.message), clean(entry.fix)) for entry in report.warnings)
+    found = tuple(Fault(entry.kind, entry.message, entry.fix) for entry in report.warnings)
     return Section(id="warnings", title="Warnings about the data", faults=found)
 
 
@@ -34,7 +33,7 @@ def data(report: Report) -> Section:
     if report.evaluation is not None:
         used.append(("evaluation", report.evaluation))
     lead = tuple(
-        f"{name.capitalize()}: {count(entry.used)} of {count(entry.given)} samples of {clean(entry.where)},"
+        f"{name.capitalize()}: {count(entry.used)} of {count(entry.given)} samples of {entry.where},"
         f" {'labelled' if entry.labelled else 'without labels'}."
         for name, entry in used
     )
@@ -53,7 +52,7 @@ def _histograms(report: Report, used: list[tuple[str, DataUsed]]) -> Iterator[Pl
     for name in _inputs(report)[:MAX_INPUTS]:
         sets = [(which, found) for which, found in _ranges(used, name) if found.histogram]
         if sets:
-            label = f"Values of the input {clean(name)} in calibration and evaluation"
+            label = f"Values of the input {name} in calibration and evaluation"
             yield Plot(
                 label, plots.histograms(label, sets), f"Input {shorten(name)}; each set against its commonest value"
             )
@@ -98,14 +97,14 @@ def operators(report: Report) -> Section:
         for variant in told:
             found = [entry for entry in variant.operators if entry.name == name]
             cells.append(Cell(", ".join(f"version {entry.version} × {entry.count}" for entry in found) or NONE))
-        rows.append((Cell(clean(name)), *cells))
+        rows.append((Cell(name), *cells))
     columns = ("operator", *(shorten(variant.name) for variant in told))
     caption = "Versions derived from the tensors, and how often each occurs"
     return Section(id="operators", title="Operators", tables=table(caption, columns, rows))
 
 
 def recipe(report: Report) -> Section:
-    return Section(id="recipe", title="Recipe", quoted="\n".join(_toml(report.recipe, "")).strip())
+    return Section(id="recipe", title="Recipe", quoted=tuple(_toml(report.recipe, "")))
 
 
 def _toml(found: msgspec.Struct, heading: str) -> Iterator[str]:
@@ -129,11 +128,11 @@ def _value(value: Any) -> str:
 
 def making(report: Report) -> Section:
     """Where the version comes from, with what it was made, and how long that took."""
-    rows = [(Cell("source"), name_cell(report.source, 60)), (Cell("framework"), Cell(clean(report.framework)))]
+    rows = [(Cell("source"), name_cell(report.source, 60)), (Cell("framework"), Cell(report.framework))]
     rows.append((Cell("SHA-256 of the source"), name_cell(report.source_digest, 64)))
     digests = [(variant.name, variant.digest) for variant in report.variants if variant.digest is not None]
     rows += [(Cell(f"SHA-256 of {shorten(name)}"), name_cell(digest, 64)) for name, digest in digests]
-    rows += [(name_cell(name), Cell(clean(version))) for name, version in sorted(report.tools.items())]
+    rows += [(name_cell(name), Cell(version)) for name, version in sorted(report.tools.items())]
     return Section(
         id="making",
         title="Where it comes from",

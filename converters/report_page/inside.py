@@ -8,7 +8,6 @@ from wherry.converters.report_page import plots
 from wherry.converters.report_page.parts import NONE, WORST_ROWS, Cell, Kind, Plot, Section, Table, table
 from wherry.converters.report_page.verdict import least_allowed
 from wherry.converters.report_page.words import (
-    clean,
     decibel,
     figure,
     interval,
@@ -20,6 +19,7 @@ from wherry.converters.report_page.words import (
     points,
     seconds,
     shorten,
+    shorten_all,
     size,
 )
 
@@ -37,11 +37,13 @@ def layers(report: Report) -> Iterator[Section]:
 
 def _layers_of(variant: VariantReport, anchor: str, title: str) -> Section:
     order = sorted(range(len(variant.layers)), key=lambda index: _badness(variant.layers[index]))
-    label = f"Error by layer of {clean(variant.name)}"
+    label = f"Error by layer of {variant.name}"
     drawn = plots.layer_errors(label, [layer.snr_db for layer in variant.layers], order[:NUMBERED])
-    worst = [f"{rank} {_name(variant.layers[index])}" for rank, index in enumerate(order[:NUMBERED], start=1)]
+    shown = [variant.layers[index] for index in order[:WORST_ROWS]]
+    names = shorten_all([layer.layer or layer.tensor for layer in shown])
+    worst = [f"{rank} {name}" for rank, name in enumerate(names[:NUMBERED], start=1)]
     columns = ("layer", "operator", "SNR", "RMSE", "saturated", "range in float", "range when quantized")
-    rows = [_layer_row(rank, variant.layers[index]) for rank, index in enumerate(order[:WORST_ROWS], start=1)]
+    rows = [_layer_row(f"{rank}  {names[rank - 1]}", layer) for rank, layer in enumerate(shown, start=1)]
     many = f"The {WORST_ROWS} worst of {len(order)} layers" if len(order) > WORST_ROWS else "The worst layers first"
     return Section(
         id=anchor,
@@ -56,17 +58,12 @@ def _badness(layer: LayerError) -> float:
     return -math.inf if math.isnan(layer.snr_db) else layer.snr_db
 
 
-def _name(layer: LayerError) -> str:
-    return shorten(layer.layer or layer.tensor)
-
-
-def _layer_row(rank: int, layer: LayerError) -> tuple[Cell, ...]:
-    note = f"tensor {shorten(layer.tensor)}" if layer.layer and layer.layer != layer.tensor else ""
-    whole = clean(layer.tensor if note else "")
-    name = name_cell(layer.layer or layer.tensor)
+def _layer_row(name: str, layer: LayerError) -> tuple[Cell, ...]:
+    named = bool(layer.layer) and layer.layer != layer.tensor
+    whole = " · ".join([layer.layer, layer.tensor]) if named else layer.tensor
     return (
-        Cell(f"{rank}  {name.text}", "name", title=" · ".join(filter(None, (name.title, whole))), note=note),
-        Cell(clean(layer.op)),
+        Cell(name, "name", title=whole, note=f"tensor {shorten(layer.tensor)}" if named else ""),
+        Cell(layer.op),
         number_cell(decibel(layer.snr_db)),
         number_cell(figure(layer.rmse)),
         number_cell(percent(layer.saturated_share)),
@@ -90,14 +87,15 @@ def costs(report: Report) -> Section:
     drawn = plots.bars(
         label, [cost.layer or cost.tensor for cost in top], [plots.Bars("", shares, texts)], "% of the error"
     )
+    names = shorten_all([cost.layer or cost.tensor for cost in order[:WORST_ROWS]])
     rows = [
         (
-            name_cell(cost.layer or cost.tensor),
-            Cell(clean(cost.op)),
+            name_cell(cost.layer or cost.tensor, short=name),
+            Cell(cost.op),
             number_cell(percent(cost.noise_share)),
             number_cell(f"+{size(cost.extra_bytes)}" if cost.extra_bytes >= 0 else f"−{size(-cost.extra_bytes)}"),
         )
-        for cost in order[:WORST_ROWS]
+        for cost, name in zip(order, names, strict=False)
     ]
     caption = "Kept in float, a layer takes that error away for that many bytes more"
     return Section(
@@ -110,7 +108,7 @@ def costs(report: Report) -> Section:
 
 def joins(report: Report) -> Section:
     rows = [
-        (name_cell(join.layer or join.tensor), number_cell(f"{join.ratio:.0f} times"), Cell(clean(join.message)))
+        (name_cell(join.layer or join.tensor), number_cell(f"{join.ratio:.0f} times"), Cell(join.message))
         for join in sorted(report.joins, key=lambda join: -join.ratio)[:WORST_ROWS]
     ]
     caption = "Concatenations whose inputs differ so much in range that one scale cannot serve them all"
@@ -146,7 +144,7 @@ def _remedy_rows(tried: tuple[RemedyTried, ...]) -> Iterator[tuple[Cell, ...]]:
         gained = points(value.share - best) if value is not None and best is not None else NONE
         kept = [shorten(name) for name in entry.kept_float]
         yield (
-            Cell(clean(entry.remedy), note=clean(entry.detail)),
+            Cell(entry.remedy, note=entry.detail),
             number_cell(interval(value)),
             number_cell(gained),
             Cell("holds", "good") if entry.held else Cell("missed", "bad"),
@@ -170,7 +168,7 @@ def confusions(report: Report) -> Section:
         if not cells:
             continue
         names = _class_names(report, len(entry.counts))
-        label = f"Confusions of {clean(entry.who)} minus those of float"
+        label = f"Confusions of {entry.who} minus those of float"
         drawn.append(
             Plot(label, plots.differences(label, cells, names), f"{shorten(entry.who)} minus float, in samples")
         )
@@ -201,6 +199,4 @@ def _confusion_row(cell: tuple[int, int, int], names: list[str], before: Confusi
 
 
 def _class_names(report: Report, classes: int) -> list[str]:
-    return (
-        [clean(name) for name in report.labels] if len(report.labels) == classes else [str(n) for n in range(classes)]
-    )
+    return list(report.labels) if len(report.labels) == classes else [str(n) for n in range(classes)]

@@ -56,9 +56,7 @@ def accuracy(report: Report) -> Section:
         id="accuracy",
         title=name.capitalize(),
         plots=(
-            Plot(
-                label, drawn, "Whiskers are 95 % intervals (Wilson). A variant must not fall left of the broken line."
-            ),
+            Plot(label, drawn, "Whiskers are 95 % intervals (Wilson). No variant may lie left of the broken line."),
         ),
         tables=_score_table(report),
     )
@@ -140,7 +138,7 @@ def _run_cell(run: FamilyResult | None, *, floors: bool) -> Cell:
 def _score_table(report: Report) -> tuple[Table, ...]:
     columns = ("variant", "runtime", "samples", "accuracy", "agreement", "cosine, lowest", "SNR", "McNemar")
     rows = [
-        (name_cell(variant.name), Cell(f"{run.family} {run.version}"), *_score_cells(run.scores))
+        (name_cell(variant.name), number_cell(f"{run.family} {run.version}"), *_score_cells(run.scores))
         for variant in report.variants
         for run in variant.runtimes
         if run.scores is not None
@@ -189,7 +187,7 @@ def _cost_tables(report: Report) -> tuple[Table, ...]:
 def _run_row(variant: VariantReport, run: FamilyResult) -> tuple[Cell, ...]:
     return (
         name_cell(variant.name),
-        Cell(f"{run.family} {run.version}"),
+        number_cell(f"{run.family} {run.version}"),
         number_cell(milliseconds(run.load_ms)),
         number_cell(milliseconds(run.p50_ms)),
         number_cell(milliseconds(run.p95_ms)),

@@ -2,7 +2,8 @@
 
 Rules upheld here:
 - No script, nothing fetched from anywhere, and a policy in the page itself that forbids both.
-- Whatever comes from a model or from data is text; only the plots are markup, and we drew them.
+- Whatever comes from a model or from data is text on one line, without characters that control or reorder;
+  only the plots are markup, and we drew them.
 - The same report gives the same bytes. Sections without data are left out.
 - jinja2 and matplotlib are imported when a page is made, not before.
 """
@@ -44,14 +45,20 @@ def render(report: Report) -> bytes:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=_cleaned,
     )
     found = [section for section in sections(report) if not section.empty]
     page = environment.get_template("report.html.j2").render(
-        name=clean(report.name),
-        framework=clean(report.framework),
+        name=report.name,
+        framework=report.framework,
         accepted=report.outcome == "accepted",
         headline=verdict.headline(report),
         sentences=list(verdict.sentences(report)),
         sections=found,
     )
     return page.encode("utf-8", errors="replace")
+
+
+def _cleaned(value: object) -> object:
+    """Of every value that the template prints; markup is a subclass of str and stays as it is."""
+    return clean(value) if type(value) is str else value

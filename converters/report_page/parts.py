@@ -62,7 +62,7 @@ class Section:
     faults: tuple[Fault, ...] = ()
     plots: tuple[Plot, ...] = ()
     tables: tuple[Table, ...] = ()
-    quoted: str = ""
+    quoted: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
     @property

@@ -23,7 +23,7 @@ from wherry.converters.report_page.svg import (
     WIDTH_IN,
     draw,
 )
-from wherry.converters.report_page.words import shorten
+from wherry.converters.report_page.words import shorten_all
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -243,15 +243,16 @@ def _square(axes: "Axes", names: Sequence[str]) -> None:
     axes.set_ylim(many - 0.5, -0.5)
     axes.set_aspect("equal")
     shown = range(0, many, 1 if many <= 16 else 5)
-    axes.set_xticks(list(shown), [shorten(names[index], 14) for index in shown], rotation=90 if many > 4 else 0)
-    axes.set_yticks(list(shown), [shorten(names[index], 14) for index in shown])
+    short = shorten_all(names, 14)
+    axes.set_xticks(list(shown), [short[index] for index in shown], rotation=90 if many > 4 else 0)
+    axes.set_yticks(list(shown), [short[index] for index in shown])
     axes.set_xlabel("predicted")
     axes.set_ylabel("labelled")
     axes.barh(range(many), 1, 1, [index - 0.5 for index in range(many)], fill=False, edgecolor=MUTED, linewidth=0.5)
 
 
 def _rows(axes: "Axes", rows: Sequence[str]) -> None:
-    axes.set_yticks(range(len(rows)), [shorten(row, 26) for row in rows])
+    axes.set_yticks(range(len(rows)), shorten_all(rows, 26))
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
 

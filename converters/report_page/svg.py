@@ -15,6 +15,8 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from wherry.converters.report_page.words import clean
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -76,7 +78,7 @@ def _inline(document: str, label: str) -> str:
     body = re.sub(r"<[^<>]+>", _tag, body)
     body = re.sub(r"<defs>\s*</defs>", "", body)
     body = re.sub(r">\s+<", "><", body)
-    name = html.escape(label)
+    name = html.escape(clean(label))
     head = f'<svg viewBox="{box.group(1)}" role="img" aria-label="{name}" style="--wide:{width:g}pt">'
     return f"{head}<title>{name}</title>{body.strip()}"
 

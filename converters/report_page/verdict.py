@@ -6,7 +6,7 @@ Every sentence is made from figures of this report; nothing is said of a runtime
 from collections.abc import Iterator
 
 from wherry.converters.report import FamilyResult, Report, Scores, VariantReport
-from wherry.converters.report_page.words import clean, listed, measure, milliseconds, percent, points, shorten
+from wherry.converters.report_page.words import listed, measure, milliseconds, percent, points, shorten
 from wherry.protocol.recipe import Budget
 
 INTEGER = ("int8", "int8-float-io", "mixed")
@@ -38,7 +38,7 @@ def sentences(report: Report) -> Iterator[str]:
 
 
 def _sentence(text: str) -> str:
-    text = clean(text).strip()
+    text = text.strip()
     begun = text[:1].upper() + text[1:] if text.split(" ")[0].isalpha() else text  # `int8` is a name
     return begun + ("" if text.endswith((".", "!", "?")) else ".")
 

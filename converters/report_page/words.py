@@ -7,6 +7,7 @@ enough to stand in a table. A figure that is not finite has a word.
 import math
 import unicodedata
 from collections.abc import Sequence
+from os.path import commonprefix
 
 from wherry.converters.report import Interval, Scores
 from wherry.converters.report_page.parts import NONE, Cell
@@ -28,9 +29,37 @@ def shorten(text: str, chars: int = NAME_CHARS) -> str:
     return f"{text[:head]}…{text[len(text) - (chars - 1 - head) :]}"
 
 
-def name_cell(text: str, chars: int = NAME_CHARS, note: str = "") -> Cell:
-    short = shorten(text, chars) or NONE
-    return Cell(short, "name", title=clean(text) if short != text else "", note=note)
+def shorten_all(texts: Sequence[str], chars: int = NAME_CHARS) -> list[str]:
+    """As `shorten`, but names that would then read alike are cut around the part in which they differ."""
+    cleaned = [clean(text) for text in texts]
+    alike: dict[str, set[str]] = {}
+    for text in cleaned:
+        alike.setdefault(shorten(text, chars), set()).add(text)
+    return [_window(text, alike[shorten(text, chars)], chars) for text in cleaned]
+
+
+def _window(text: str, group: set[str], chars: int) -> str:
+    if len(group) == 1:
+        return shorten(text, chars)
+    start = _shared(list(group))
+    end = max(len(text) - _shared([other[::-1] for other in group]), start)
+    if end - start > chars - 2:
+        return f"…{shorten(text[start:], chars - 1)}"
+    spare = chars - 2 - (end - start)
+    begin = max(start - spare // 2, 0)
+    stop = min(begin + chars - 2, len(text))
+    return f"{'…' if begin else ''}{text[begin:stop]}{'…' if stop < len(text) else ''}"
+
+
+def _shared(texts: list[str]) -> int:
+    """The length of what all begin with."""
+    return len(commonprefix(texts))  # noqa: RUF071 (characters are meant, not folders)
+
+
+def name_cell(text: str, chars: int = NAME_CHARS, note: str = "", short: str = "") -> Cell:
+    """`short` is how it reads beside its like; see `shorten_all`."""
+    short = short or shorten(text, chars) or NONE
+    return Cell(short, "name", title=text if short != text else "", note=note)
 
 
 def number_cell(text: str, note: str = "") -> Cell:
