@@ -186,3 +186,17 @@ def _enum(enum: str) -> dict[int, str]:
 
 def shape(tensor: Any) -> tuple[int, ...]:
     return () if tensor.shape is None else tuple(int(length) for length in tensor.shape)
+
+
+def bias(model: Any, graph: Any, op: Any, channels: int) -> npt.NDArray[np.float64]:
+    """[channels]: the bias of an operator of WEIGHTED; zeros where it has none."""
+    if len(op.inputs) < 3 or op.inputs[2] < 0:
+        return np.zeros(channels)
+    return floats(model, graph, op.inputs[2]).astype(np.float64)
+
+
+def set_bias(model: Any, graph: Any, op: Any, given: npt.NDArray[np.float64]) -> None:
+    """Give an operator of WEIGHTED a bias of its own: converters let layers share equal ones."""
+    added = add_tensor(graph, f"{tensor_name(graph, op.outputs[0])}#bias", given.shape, "FLOAT32")
+    set_data(model, graph, added, given.astype(np.float32))
+    op.inputs = [*op.inputs[:2], added]

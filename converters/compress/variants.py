@@ -30,6 +30,12 @@ def quantize(calibrated: bytes, keep: frozenset[str] = NOTHING, io: Io = "intege
     return quantized
 
 
+def only(calibrated: bytes, keep: frozenset[str]) -> bytes | None:
+    """As `mixed`; None where nothing is left to quantize, instead of an error."""
+    quantized = _mlir(calibrated, "QUANTIZED_INT8", keep, "float")
+    return quantized if _has_integers(quantized) else None
+
+
 def int8(calibrated: bytes) -> bytes:
     """Full-integer int8: weights, activations, inputs and outputs."""
     return quantize(calibrated)
@@ -98,10 +104,18 @@ def _mlir(calibrated: bytes, activations: str, keep: frozenset[str], io: Io) -> 
 
 
 def _require_integers(quantized: bytes) -> None:
+    if not _has_integers(quantized):
+        raise UnsupportedModel("there is nothing to quantize in the model", "ship it as float16 or float")
+
+
+def _has_integers(quantized: bytes) -> bool:
+    """Whether an operator other than QUANTIZE computes integers that stand for reals."""
     model = graph.parse(quantized)
     narrow = {graph.code("TensorType", name) for name in ("INT8", "INT16")}
-    for subgraph in model.subgraphs:
-        for _, op in graph.operators(model, subgraph):
-            if any(subgraph.tensors[index].type in narrow for index in op.outputs):
-                return
-    raise UnsupportedModel("there is nothing to quantize in the model", "ship it as float16 or float")
+    return any(
+        subgraph.tensors[index].type in narrow
+        for subgraph in model.subgraphs
+        for name, op in graph.operators(model, subgraph)
+        if name != "QUANTIZE"
+        for index in op.outputs
+    )

@@ -5,6 +5,7 @@ For each network `NAME.tflite` and `NAME.npz`, which holds `calibration_in_0`, `
 that the tests do not import TensorFlow.
 """
 
+import itertools
 import os
 import sys
 import tempfile
@@ -89,6 +90,89 @@ def tokens(rng: np.random.Generator) -> tuple[Any, Sequence[Array], Sequence[Arr
     return network, draw(), draw()
 
 
+def spiky(rng: np.random.Generator) -> tuple[Any, Sequence[Array], Sequence[Array]]:
+    """Three values of the calibration are a hundred times too large; evaluation has no such values."""
+    import keras
+
+    layers = keras.layers
+    image = layers.Input((16, 16, 3))
+    x = layers.Conv2D(8, 3, padding="same")(image)
+    x = layers.Conv2D(8, 1, activation="relu")(x)
+    scores = layers.Dense(10)(layers.GlobalAveragePooling2D()(layers.Conv2D(16, 3, activation="relu")(x)))
+    network = keras.Model(image, scores)
+    _random_weights(network, rng)
+    calibration = _images(rng)
+    calibration[[5, 20, 40], [3, 8, 12], 7, [0, 1, 2]] = 300.0
+    return network, [calibration], [_images(rng)]
+
+
+def unequal(rng: np.random.Generator) -> tuple[Any, Sequence[Array], Sequence[Array]]:
+    """The same function with channels whose ranges lie up to a thousand apart, between pairs of layers."""
+    import keras
+
+    layers = keras.layers
+    image = layers.Input((16, 16, 3))
+    x = layers.Conv2D(16, 3, padding="same", activation="relu")(image)
+    x = layers.DepthwiseConv2D(3, padding="same", activation="relu")(x)
+    x = layers.Conv2D(16, 1, activation="relu")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    scores = layers.Dense(10)(layers.Dense(24, activation="relu")(x))
+    network = keras.Model(image, scores)
+    _random_weights(network, rng)
+    weighted = [layer for layer in network.layers if layer.weights]
+    for first, second in itertools.pairwise(weighted):
+        kernel, bias = (np.asarray(value) for value in first.get_weights())
+        scales = np.exp(rng.uniform(-3.5, 3.5, len(bias))).astype(np.float32)
+        first.set_weights([_times(kernel, scales, depthwise="depthwise" in first.name), bias * scales])
+        kernel, bias = (np.asarray(value) for value in second.get_weights())
+        second.set_weights([kernel / scales[:, None], bias])
+    return network, [_images(rng)], [_images(rng)]
+
+
+def _times(kernel: Array, scales: Array, *, depthwise: bool) -> Array:
+    return kernel * (scales[:, None] if depthwise else scales)
+
+
+def offset(rng: np.random.Generator) -> tuple[Any, Sequence[Array], Sequence[Array]]:
+    """All inputs lie near 1, so that rounded weights shift the mean of whole layers."""
+    import keras
+
+    layers = keras.layers
+    image = layers.Input((12, 12, 8))
+    x = layers.DepthwiseConv2D(3, padding="same", activation="relu")(image)
+    x = layers.Conv2D(16, 3, strides=2, padding="same", activation="relu")(x)
+    network = keras.Model(image, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
+    _random_weights(network, rng)
+
+    def draw() -> Array:
+        return (1 + rng.normal(0, 0.05, (SAMPLES, 12, 12, 8))).astype(np.float32)
+
+    return network, [draw()], [draw()]
+
+
+def delicate(rng: np.random.Generator) -> tuple[Any, Sequence[Array], Sequence[Array]]:
+    """One layer's outputs are a small signal on a large offset, which the next takes away: eight bits lose it."""
+    import keras
+
+    layers = keras.layers
+    given = layers.Input((20,))
+    hidden = layers.Dense(32, activation="relu")(given)
+    raised = layers.Dense(32, name="raised")(hidden)
+    lowered = layers.Dense(32, activation="relu", name="lowered")(raised)
+    network = keras.Model(given, layers.Dense(6)(lowered))
+    _random_weights(network, rng)
+    kernel, bias = (np.asarray(value) for value in network.get_layer("lowered").get_weights())
+    large = np.float32(200)
+    network.get_layer("lowered").set_weights([kernel, bias - large * kernel.sum(axis=0)])
+    kernel, bias = (np.asarray(value) for value in network.get_layer("raised").get_weights())
+    network.get_layer("raised").set_weights([kernel, bias + large])
+    return (
+        network,
+        [rng.normal(size=(SAMPLES, 20)).astype(np.float32)],
+        [rng.normal(size=(SAMPLES, 20)).astype(np.float32)],
+    )
+
+
 def _conv_bn(layers: Any, x: Any, filters: int, strides: int = 1) -> Any:
     x = layers.Conv2D(filters, 3, strides=strides, padding="same", use_bias=False)(x)
     return layers.Activation("relu")(layers.BatchNormalization()(x))
@@ -118,6 +202,10 @@ def _images(rng: np.random.Generator) -> Array:
 NETWORKS: dict[str, Callable[[np.random.Generator], tuple[Any, Sequence[Array], Sequence[Array]]]] = {
     "vision": vision,
     "tokens": tokens,
+    "spiky": spiky,
+    "unequal": unequal,
+    "offset": offset,
+    "delicate": delicate,
 }
 
 
