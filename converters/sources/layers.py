@@ -7,7 +7,8 @@ first, each with its path of layers. A tensor that an operator computes belongs,
    activation) has no tensor of its own any more;
 2. the layer in its own name, the last computed first;
 3. the layer which, by the source, gives this output;
-4. the layer of its first input, for what the converter put in between.
+4. the operation itself, where the source has no layers but only operations;
+5. the layer of its first input, for what the converter put in between.
 
 A constant belongs to the layer in its own name. What has none of these is left out.
 """
@@ -52,14 +53,21 @@ class Tree:
                     break
         return "/".join(found)
 
+    def operation(self, path: str) -> str:  # noqa: ARG002  as of Scopes
+        """None: what is in no layer is not the author's."""
+        return ""
+
 
 class Scopes:
-    """For a source whose layers are not known: the path itself, without the operation and the calls; of an
-    operation that is in no scope, its own name."""
+    """For a source whose layers are not known: the path itself, without the operation and the calls."""
 
     def find(self, path: str) -> str:
         parts = [part for part in path.split("/") if not _CALL.fullmatch(part) and not _OURS.match(part)]
-        return "/".join(parts[:-1] or parts)
+        return "/".join(parts[:-1])
+
+    def operation(self, path: str) -> str:
+        """The operation itself, where it is in no scope."""
+        return "" if "/" in path or _OURS.match(path) or _CALL.fullmatch(path) else path
 
 
 def name_tensors(model: Any, names: Tree | Scopes, outputs: Sequence[str] = ()) -> dict[str, str]:
@@ -72,7 +80,9 @@ def name_tensors(model: Any, names: Tree | Scopes, outputs: Sequence[str] = ()) 
         weights = _weights(model, graph, op)
         before = next((found[int(index)] for index in _of(op.inputs) if int(index) in found), "")
         for index in _of(op.outputs):
-            name = (own[weights] if weights is not None else "") or own[index] or by_output.get(index, "") or before
+            text = flatbuffer.text(graph.tensors[index].name).split(";")[0]
+            name = (own[weights] if weights is not None else "") or own[index] or by_output.get(index, "")
+            name = name or names.operation(text) or before
             if name:
                 found[index] = name
     return {flatbuffer.text(graph.tensors[index].name): name for index, name in sorted(found.items())}
