@@ -22,6 +22,9 @@ SMALLEST = 6
 """Rows and columns below which chance alone correlates neighbours."""
 
 ENOUGH = 128
+WINDOW = 96
+"""Of each picture its middle, of so many rows and columns, is looked at."""
+
 ENOUGH_FOR_ORDER = 20
 SURE = 3.0
 """Standard errors from which a difference of mean colors is one."""
@@ -55,7 +58,9 @@ def neighbour_correlation(pictures: Array) -> npt.NDArray[np.float64]:
 
 def _pictures(samples: SampleSet, end: End) -> npt.NDArray[np.float64]:
     some = samples.inputs[end.name][evenly(len(samples), ENOUGH)]
-    return turn(some, source_layout(end), "NHWC").astype(np.float64)
+    pictures = turn(some, source_layout(end), "NHWC")
+    top, left = (max(length - WINDOW, 0) // 2 for length in pictures.shape[1:3])
+    return pictures[:, top : top + WINDOW, left : left + WINDOW].astype(np.float64)
 
 
 def _noise(ours: Array, theirs: Array | None, where: str) -> Iterator[DataWarning]:
