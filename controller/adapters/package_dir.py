@@ -2,18 +2,22 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from wherry.controller.errors import Invalid
-from wherry.protocol.blob import BlobRef
+from wherry.protocol.blob import BlobRef, describe
 from wherry.protocol.errors import MessageError
 from wherry.protocol.manifest import Manifest, decode_manifest
 from wherry.protocol.types import Struct
 
 
 class Package(Struct, frozen=True, kw_only=True):
-    """`blobs` are the files that the manifest names; `report` is JSON."""
+    """`blobs` are the files that the manifest names, and the report's page where there is one.
+
+    `report` is JSON, whose `page` is the digest of that page: so the page stays with the version.
+    """
 
     manifest: Manifest
     blobs: tuple[tuple[BlobRef, Path], ...]
@@ -24,12 +28,23 @@ def read_package(directory: Path) -> Package:
     """Raises Invalid, naming the file that is wrong."""
     manifest = _manifest(directory)
     blobs = tuple(_blobs(directory, manifest))
-    report = _read(directory / "report.json")
+    report = _report(directory)
+    page = directory / "report.html"
+    if page.is_file() and page.stat().st_size:
+        ref = describe(_read(page))
+        blobs, report = (*blobs, (ref, page)), {**report, "page": ref.digest}
+    return Package(manifest=manifest, blobs=blobs, report=msgspec.json.encode(report))
+
+
+def _report(directory: Path) -> dict[str, Any]:
+    """Without a `page` that was said before: only the one beside it counts."""
+    path = directory / "report.json"
     try:
-        msgspec.json.decode(report)
+        report = msgspec.json.decode(_read(path), type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Invalid(f"{directory / 'report.json'} is damaged: {error}", "convert the model again") from error
-    return Package(manifest=manifest, blobs=blobs, report=report)
+        raise Invalid(f"{path} is damaged: {error}", "convert the model again") from error
+    report.pop("page", None)
+    return report
 
 
 def _manifest(directory: Path) -> Manifest:

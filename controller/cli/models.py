@@ -42,14 +42,19 @@ def show_version(
     Example: wherry models show digits:2
     """
     from wherry.controller.cli.api import Api
+    from wherry.controller.cli.packages import report_url
 
-    found = Api(url).get(path_of(version))
+    api = Api(url)
+    found = api.get(path_of(version))
+    page = report_url(api, found)
     if json:
-        show.as_json(found)
+        show.as_json(found | {"report_url": page})
         return
     typer.echo(f"{found['name']}, registered {show.age(found['created_s'])} ago by {found['created_by']}")
     rows = [_variant(variant) for variant in found["manifest"]["variants"]]
     show.table(("variant", "size", "input", "runs on", "artifact"), rows, empty="no variants")
+    if page is not None:
+        typer.echo(f"report: {page}")
 
 
 @app.command("add")
@@ -71,6 +76,8 @@ def add(
         show.as_json(found)
     else:
         typer.echo(f"{'registered as' if found['created'] else 'already registered as'} {found['name']}")
+        if found["report_url"] is not None:
+            typer.echo(f"report: {found['report_url']}")
 
 
 def path_of(version: str) -> str:

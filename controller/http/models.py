@@ -6,7 +6,8 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from wherry.controller.errors import Invalid
+from wherry.controller.errors import Invalid, NotFound
+from wherry.controller.http import pages
 from wherry.controller.http.bodies import answer, read_json
 from wherry.controller.http.desk import ACTOR, AtDesk
 from wherry.controller.operations import registry
@@ -18,7 +19,10 @@ router = APIRouter(prefix="/models", tags=["models"])
 
 
 class NewVersion(Struct, frozen=True, kw_only=True):
-    """`report` is the converter's, kept as it is. The blobs that the manifest names are uploaded before."""
+    """`report` is the converter's, kept as it is. The blobs that the manifest names are uploaded before.
+
+    So is the report's HTML page, whose digest the report has as `page`.
+    """
 
     manifest: Manifest
     report: msgspec.Raw = msgspec.Raw(b"{}")
@@ -53,6 +57,24 @@ async def create_version(model: str, request: Request, desk: AtDesk) -> Response
 async def get_version(model: str, number: int, desk: AtDesk) -> Response:
     """One version, with its manifest and its report."""
     return answer(_show(await desk.ledger.run(registry.get_version, f"{model}:{number}")))
+
+
+@router.get("/{model}/versions/{number}/report")
+async def get_report(model: str, number: int, desk: AtDesk) -> Response:
+    """The report of the conversion that made the version."""
+    version = await desk.ledger.run(registry.get_version, f"{model}:{number}")
+    return answer(version.report)
+
+
+@router.get("/{model}/versions/{number}/report.html")
+async def get_report_page(model: str, number: int, desk: AtDesk) -> Response:
+    """The same as a page for people. 404 where the version came without one."""
+    version = await desk.ledger.run(registry.get_version, f"{model}:{number}")
+    if version.report_page is None:
+        raise NotFound(
+            f"{version} has no page of its report", f"read /api/v1/models/{model}/versions/{number}/report instead"
+        )
+    return pages.html(desk.artifacts.path(version.report_page))
 
 
 @router.get("/{model}")

@@ -14,7 +14,7 @@ from wherry.controller.store.tables import BlobRow, ModelRow, VersionRow
 from wherry.protocol.blob import BlobRef, describe, sha256
 from wherry.protocol.down.desired import Assignment
 from wherry.protocol.manifest import Manifest, decode_manifest, encode_manifest
-from wherry.protocol.types import Struct
+from wherry.protocol.types import Digest, Struct
 
 
 class ModelView(Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -24,13 +24,17 @@ class ModelView(Struct, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class VersionView(Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """`manifest` is the numbered one, whose bytes `manifest_ref` addresses. `report` is the converter's JSON."""
+    """`manifest` is the numbered one, whose bytes `manifest_ref` addresses. `report` is the converter's JSON.
+
+    `report_page` is the digest of the report's HTML page, None where there is none.
+    """
 
     model: str
     number: int
     manifest: Manifest
     manifest_ref: BlobRef
     report: msgspec.Raw
+    report_page: str | None
     notes: str
     created_s: float
     created_by: str
@@ -87,6 +91,7 @@ def register(
     if existing is not None:
         return _view(session, existing)
     _check_blobs(session, bare)
+    _check_page(session, report)
     row = _number(session, bare, keep, now_s)
     row.content_digest, row.report, row.notes, row.created_by = content_digest, report, notes, actor
     session.add(row)
@@ -164,6 +169,24 @@ def _check_blobs(session: Session, manifest: Manifest) -> None:
                 raise Invalid(f"the {what} of variant {variant.name} differ in size or hashes from those uploaded")
 
 
+def page_of(report: bytes) -> str | None:
+    """The digest that the report names as its page. Whoever throws blobs away must spare it."""
+    try:
+        return msgspec.json.decode(report, type=_Paged).page
+    except msgspec.DecodeError:
+        return None
+
+
+class _Paged(Struct, frozen=True, kw_only=True):
+    page: Digest | None = None
+
+
+def _check_page(session: Session, report: bytes) -> None:
+    digest = page_of(report)
+    if digest is not None and session.get(BlobRow, digest) is None:
+        raise Invalid(f"the page of the report was not uploaded ({digest})", "upload it first")
+
+
 def _check_report(report: bytes) -> None:
     try:
         msgspec.json.decode(report)
@@ -194,6 +217,7 @@ def _view(session: Session, row: VersionRow) -> VersionView:
         manifest=decode_manifest(row.manifest),
         manifest_ref=_ref(session.get_one(BlobRow, row.manifest_digest)),
         report=msgspec.Raw(row.report),
+        report_page=page_of(row.report),
         notes=row.notes,
         created_s=row.created_s,
         created_by=row.created_by,
