@@ -20,7 +20,7 @@ from wherry.converters.errors import DataError
 from wherry.converters.model import End
 from wherry.protocol.manifest import Preprocessing
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "MPO")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -141,20 +141,13 @@ def _read(path: Path, mode: str, size: tuple[int, int]) -> Array:
             with Image.open(path, formats=FORMATS) as image:
                 upright = ImageOps.exif_transpose(image)
                 return np.asarray(_converted(upright, mode).resize((width, height), Image.Resampling.BILINEAR))
+    except MemoryError:
+        raise
     except PermissionError as error:
         raise DataError(f"{path}: not readable by this user", "change its permissions") from error
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        EOFError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
+    except Exception as error:  # decoders raise what they like on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(
-            f"{path}: not a picture that can be read: {reason}", "remove it, or save it anew as .png"
-        ) from error
+        raise DataError(f"{path}: not a picture that can be read: {reason}", "remove it, or save it anew") from error
 
 
 def _converted(image: Image.Image, mode: str) -> Image.Image:
