@@ -143,7 +143,10 @@ def _score_table(report: Report) -> tuple[Table, ...]:
         for run in variant.runtimes
         if run.scores is not None
     ]
-    return table("Every variant in every runtime, against float on the same samples", columns, rows)
+    caption = "Every variant in every runtime, against float on the same samples"
+    if any(run.scores is not None and run.scores.mcnemar for v in report.variants for run in v.runtimes):
+        caption += "; McNemar's test of those that only float has right (lost) and only the variant (won)"
+    return table(caption, columns, rows)
 
 
 def _score_cells(scores: Scores) -> tuple[Cell, ...]:
@@ -162,7 +165,7 @@ def _score_cells(scores: Scores) -> tuple[Cell, ...]:
 
 
 def _test(lost: int, won: int) -> str:
-    return f"{lost} right in float only, {won} in the variant only"
+    return f"{lost} lost, {won} won"
 
 
 def _cost_tables(report: Report) -> tuple[Table, ...]:
