@@ -27,8 +27,9 @@ _LOCK = "lock"
 class Cache:
     """Found by key under `root`; None keeps nothing."""
 
-    def __init__(self, root: Path | None) -> None:
+    def __init__(self, root: Path | None, max_bytes: int = MAX_BYTES) -> None:
         self._root = root
+        self._max_bytes = max_bytes
 
     def find(self, key: str) -> Path | None:
         """The directory of the entry, unless it is missing or not what was kept."""
@@ -80,7 +81,7 @@ class Cache:
             yield self
             with suppress(BlockingIOError):
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _prune(self._root, MAX_BYTES)
+                _prune(self._root, self._max_bytes)
         finally:
             os.close(handle)
 

@@ -36,7 +36,7 @@ Say = Callable[[int, int], None]
 R = TypeVar("R", bound=Struct)
 
 _LINE: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
-_PROGRAM = [sys.executable, "-m", "wherry.converters.passes"]
+PROGRAM = [sys.executable, "-m", "wherry.converters.passes"]
 
 
 class PassBug(Exception):
@@ -149,7 +149,7 @@ class Workshop:
 
     def _alive(self) -> "subprocess.Popen[bytes]":
         if self._child is None:
-            command = [*_PROGRAM, "--memory-bytes", str(self._memory_bytes)]
+            command = [*PROGRAM, "--memory-bytes", str(self._memory_bytes), "--import-from", str(Path.cwd())]
             self._child = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, cwd=self._scratch
             )
@@ -160,10 +160,10 @@ class Workshop:
         assert child is not None
         status = child.wait()
         self.close()
-        if status == -signal.SIGKILL:
+        if status == -signal.SIGKILL or (self._memory_bytes and status in (-signal.SIGABRT, -signal.SIGSEGV)):
             return Exhausted(
                 f"the process of the step {task.name!r} was killed, most likely because memory ran out",
-                "close other programs, use a machine with more memory, or set limits.memory_mb in the recipe",
+                "close other programs, use a machine with more memory, or raise limits.memory_mb in the recipe",
             )
         how = f"died of {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         return ToolFailed(

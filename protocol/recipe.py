@@ -61,7 +61,7 @@ class Remedies(Table, frozen=True, kw_only=True):
 
     order: tuple[Remedy, ...] = ("more-calibration", "percentile", "mse", "equalize", "bias", "mixed")
     more_samples: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1000
-    max_float_share: Share = 0.5
+    max_float_share: Share = 0.8
 
 
 class Limits(Table, frozen=True, kw_only=True):

@@ -18,18 +18,30 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from wherry.converters.errors import ConversionError, Exhausted
+from wherry.converters.errors import ConversionError, Exhausted, OutputError
 from wherry.converters.passes.table import PASSES
 from wherry.converters.passes.terms import Done, Fault, Line, Task, Told
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_OUT_OF_MEMORY = ("ResourceExhaustedError", "MemoryError", "bad_alloc")
+_OUT_OF_DISK = ("No space left on device", "Disk quota exceeded")
+_OUT_OF_MEMORY = (
+    "ResourceExhaustedError",
+    "MemoryError",
+    "bad_alloc",
+    "Cannot allocate memory",
+    "failed to map segment",
+)
+"""What the kernel, Python, C++, TensorFlow and the loader of libraries call it."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="wherry.converters.passes", description="Started by a conversion.")
     parser.add_argument("--memory-bytes", type=int, default=0, help="address space that it may have; 0 for all")
-    memory_bytes = parser.parse_args().memory_bytes
+    parser.add_argument("--import-from", default="", help="directory in which modules that the user names may lie")
+    options = parser.parse_args()
+    memory_bytes = options.memory_bytes
+    if options.import_from:
+        sys.path.append(options.import_from)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is not None:
@@ -54,11 +66,17 @@ def _answer(raw: bytes, lines: BinaryIO) -> None:
         say(Fault(kind=type(error).__name__, message=error.message, fix=error.fix))
     except Exception as error:  # noqa: BLE001  the boundary of the process: a bug is told as such
         traceback.print_exc()
-        name = type(error).__name__
-        if name in _OUT_OF_MEMORY or any(word in str(error) for word in _OUT_OF_MEMORY):
-            say(Fault(kind=Exhausted.__name__, message="the model needs more memory than there is"))
-        else:
-            say(Fault(kind=name, message=str(error)[:2000]))
+        say(_told(f"{type(error).__name__}: {error}", error))
+
+
+def _told(said: str, error: Exception) -> Fault:
+    """A full disk or memory is the user's to mend; the rest is a bug."""
+    if any(word in said for word in _OUT_OF_DISK):
+        return Fault(kind=OutputError.__name__, message="no space left on the device", fix="free some space")
+    if any(word in said for word in _OUT_OF_MEMORY):
+        fix = "close other programs, use a machine with more memory, or raise limits.memory_mb in the recipe"
+        return Fault(kind=Exhausted.__name__, message="the conversion needs more memory than it may have", fix=fix)
+    return Fault(kind=type(error).__name__, message=str(error)[:2000])
 
 
 def _carry_out(task: Task, say: Callable[[int, int], None]) -> Done:
