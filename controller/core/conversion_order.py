@@ -52,8 +52,8 @@ class Input(Struct, frozen=True, kw_only=True):
 class ConversionOrder(Struct, frozen=True, kw_only=True):
     """What is to be converted, how, and as which model.
 
-    `recipe` is the name of a variant, or the text of a recipe in TOML. `options` are the fields of a conversion
-    request that are no paths.
+    `recipe` has the names of variants, as in `int8,float16`, or is the text of a recipe in TOML. `options` are
+    the fields of a conversion request that are no paths.
     """
 
     model: Name
@@ -98,8 +98,9 @@ def request(order: ConversionOrder, path: Callable[[Part], str], out_dir: str, c
 
 
 def _recipe(text: str) -> dict[str, Any]:
-    if is_name(text):
-        return {"variants": [text]}
+    variants = text.split(",")
+    if all(map(is_name, variants)):
+        return {"variants": variants}
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:

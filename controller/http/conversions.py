@@ -22,9 +22,9 @@ PAGE_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src d
 class NewConversion(ConversionOrder, frozen=True, kw_only=True):
     """Each `Input` is `{"digest": "…", "file_name": "net.keras"}`, of a file that was uploaded before.
 
-    Of `file_name` only the suffix counts; `.zip` stands for a directory. `recipe` is the name of a variant or the
-    text of a recipe in TOML, `options` has the other fields of a conversion request, such as `labels`. With a
-    `key`, a name of the client's own choice, the same request again is the same conversion.
+    Of `file_name` only the suffix counts; `.zip` stands for a directory. `recipe` has the names of variants, as in
+    `int8,float16`, or is the text of a recipe in TOML; `options` has the other fields of a conversion request, such
+    as `labels`. With a `key`, a name of the client's own choice, the same request again is the same conversion.
     """
 
     key: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None

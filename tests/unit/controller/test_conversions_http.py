@@ -253,7 +253,7 @@ def test_a_body_that_is_right_is_not_refused(queue: ConversionClient) -> None:
     recipe = 'variants = ["int8", "float16"]\n[budget]\nmax_accuracy_loss = 0.02\n[health]\np95_ms = 20'
     options = {"labels": ["a"], "input_shapes": {"x": [1, 28, 28, 1]}, "data_layout": "nhwc"}
     assert queue.post(queue.body(Script(), recipe=recipe, options=options)).status_code == 202
-    assert queue.post(queue.body(Script(), recipe="float16")).status_code == 202
+    assert queue.post(queue.body(Script(), recipe="int8,float16")).status_code == 202
 
 
 def test_code_of_clients_is_let_through_where_the_operator_says_so(tmp_path: Path) -> None:
