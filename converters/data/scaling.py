@@ -4,6 +4,7 @@ Pure. A form is a way to write the same samples; what the mean and the deviation
 another form is known, so a set that fits another form in range, mean and deviation tells what was done to it.
 """
 
+from itertools import permutations
 from typing import NamedTuple
 
 from wherry.converters.data.statistics import Spread
@@ -34,8 +35,19 @@ FORMS = (
 ALIKE = 2.0
 """Deviations of two sets of the same kind differ by less than this factor; those of other forms by more."""
 
+CLEARLY = 0.3
+"""Sets that are alike are still in different forms where that explains them so much better."""
+
 _FILLS = 0.25
 """A set in a form reaches at least this share of it; sound at least 1/32."""
+
+
+class _Change(NamedTuple):
+    """From the form of evaluation to that of calibration; `misfit` is how far calibration is from it."""
+
+    misfit: float
+    ours: Form
+    theirs: Form
 
 
 def scaling_fault(calibration: Spread, evaluation: Spread, *, is_sure: bool = True) -> str:
@@ -43,14 +55,16 @@ def scaling_fault(calibration: Spread, evaluation: Spread, *, is_sure: bool = Tr
 
     Without `is_sure`, as with a handful of samples, only what one of the usual mistakes explains.
     """
-    if not calibration.std or not evaluation.std or _alike(calibration, evaluation, 1.0, 0.0):
+    if not calibration.std or not evaluation.std:
         return ""
-    both = [(ours, theirs) for ours in FORMS for theirs in FORMS if ours.family == theirs.family and ours is not theirs]
-    named = [pair for pair in both if _explains(*pair, calibration, evaluation)]
-    if named:
-        ours, theirs = min(named, key=lambda pair: _distance(pair[0], pair[1], calibration, evaluation))
-        ranges = f"calibration is in {ours.text} and evaluation in {theirs.text}"
-        return f"{ranges}: calibration was {_mistake(ours, theirs)}"
+    change = _best_change(calibration, evaluation)
+    if _alike(calibration, evaluation, 1.0, 0.0):
+        misfit = _misfit(calibration, evaluation, 1.0, 0.0)
+        if not (is_sure and change and misfit > 1 - CLEARLY and change.misfit < CLEARLY * misfit):
+            return ""
+    if change:
+        ranges = f"calibration is in {change.ours.text} and evaluation in {change.theirs.text}"
+        return f"{ranges}: calibration was {_mistake(change.ours, change.theirs)}"
     between = f"calibration is {_between(calibration)} and evaluation {_between(evaluation)}"
     if (calibration.low < 0) == (evaluation.low < 0):
         if _alike(calibration, evaluation, 1 / 255, 0.0):
@@ -60,11 +74,17 @@ def scaling_fault(calibration: Spread, evaluation: Spread, *, is_sure: bool = Tr
     return f"{between}: {_general(calibration, evaluation)}" if is_sure else ""
 
 
-def _explains(ours: Form, theirs: Form, calibration: Spread, evaluation: Spread) -> bool:
-    scale = ours.scale / theirs.scale
-    offset = ours.offset - scale * theirs.offset
-    in_forms = _in_form(calibration, ours) and _in_form(evaluation, theirs)
-    return in_forms and _alike(calibration, evaluation, scale, offset)
+def _best_change(calibration: Spread, evaluation: Spread) -> _Change | None:
+    """The change of form that explains calibration best, of those that explain it."""
+    found = []
+    for ours, theirs in permutations(FORMS, 2):
+        scale = ours.scale / theirs.scale
+        offset = ours.offset - scale * theirs.offset
+        in_forms = ours.family == theirs.family and _in_form(calibration, ours) and _in_form(evaluation, theirs)
+        if in_forms and _alike(calibration, evaluation, scale, offset):
+            unfilled = 1 - (evaluation.high - evaluation.low) / (theirs.high - theirs.low)
+            found.append(_Change(_misfit(calibration, evaluation, scale, offset) + abs(unfilled), ours, theirs))
+    return min(found, key=lambda change: change.misfit, default=None)
 
 
 def _in_form(spread: Spread, form: Form) -> bool:
@@ -82,13 +102,11 @@ def _alike(calibration: Spread, evaluation: Spread, scale: float, offset: float)
     return near and abs(calibration.mean - (evaluation.mean * scale + offset)) < max(expected, calibration.std)
 
 
-def _distance(ours: Form, theirs: Form, calibration: Spread, evaluation: Spread) -> float:
-    scale = ours.scale / theirs.scale
+def _misfit(calibration: Spread, evaluation: Spread, scale: float, offset: float) -> float:
+    """How far calibration is from what evaluation becomes by `scale` and `offset`; 0 where it is the same."""
     expected = evaluation.std * scale
     ratio = calibration.std / expected
-    shift = calibration.mean - (evaluation.mean * scale + ours.offset - scale * theirs.offset)
-    unfilled = 1 - (evaluation.high - evaluation.low) / (theirs.high - theirs.low)
-    return max(ratio, 1 / ratio) - 1 + abs(shift) / expected + abs(unfilled)
+    return max(ratio, 1 / ratio) - 1 + abs(calibration.mean - (evaluation.mean * scale + offset)) / expected
 
 
 def _mistake(ours: Form, theirs: Form) -> str:
