@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.source_case import Outcome, outcomes
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # one process makes all cases; busy machines take long
 
 PARITY_DB = 60
 

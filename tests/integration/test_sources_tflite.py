@@ -10,7 +10,7 @@ from tests.conftest import Tried
 from tests.support.source_case import Outcome, outcomes
 from wherry.converters.sources import flatbuffer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # one process makes all cases; busy machines take long
 
 SHARED = Path(__file__).parents[3] / "shared" / "models"
 real = pytest.mark.skipif(not SHARED.is_dir(), reason="the real models are not on this machine")

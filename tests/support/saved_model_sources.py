@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from google.protobuf import text_format
+from tensorflow.core.protobuf import saved_model_pb2
 
 from tests.support import source_case
 from tests.support.keras_sources import sequential, three_inputs
@@ -88,6 +90,15 @@ def not_a_number(x: Any) -> Any:
     return {"y": x * tf.constant([1.0, np.nan, 2.0, 3.0], name="broken")}
 
 
+def disguise(source: Path, target: Path) -> None:
+    """Give the function that is called the name of one that only saves and restores."""
+    shutil.copytree(source, target)
+    saved = saved_model_pb2.SavedModel.FromString((target / "saved_model.pb").read_bytes())
+    renamed = text_format.MessageToString(saved).replace("__inference_called_restore_", "__inference__traced_restore_9")
+    content = text_format.Parse(renamed, saved_model_pb2.SavedModel()).SerializeToString()
+    (target / "saved_model.pb").write_bytes(content)
+
+
 def make(directory: Path, cases: Cases) -> None:
     keras.utils.set_random_seed(1)
     three_inputs(keras).export(directory / "exported", verbose=False)
@@ -116,6 +127,8 @@ def make(directory: Path, cases: Cases) -> None:
     cases.try_("text", directory / "text")
     save(directory / "fixed", lambda x: {"y": x * 3.0}, x=tf.TensorSpec((1, 4), name="x"))
     cases.try_("fixed", directory / "fixed")
+    disguise(directory / "called_restore", directory / "disguised")
+    cases.try_("disguised", directory / "disguised")
     damage(directory, cases)
 
 
