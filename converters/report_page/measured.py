@@ -85,16 +85,20 @@ def _latency(report: Report) -> list[Plot]:
     for family in _families(report):
         found = [_run(entry, family) for _, entry in runs]
         p50s = tuple((run.p50_ms or None) if run is not None else None for run in found)
-        p95s = tuple(run.p95_ms if run is not None else None for run in found)
+        texts = tuple(_latency_text(run) for run in found)
         if any(p50s):
-            series.append(plots.Bars(_say(family), p50s, tuple(milliseconds(p50) for p50 in p50s), p95s))
+            series.append(plots.Bars(_say(family), p50s, texts))
     if not series:
         return []
     label = "Latency of each variant by runtime"
     drawn = plots.bars(label, [name for name, _ in runs], series, "ms")
-    return [
-        Plot(label, drawn, "Bars are p50, whiskers end at p95. Measured on the machine that converted, not on a board.")
-    ]
+    return [Plot(label, drawn, "Bars are p50. Measured on the machine that converted, not on a board.")]
+
+
+def _latency_text(run: FamilyResult | None) -> str:
+    if run is None or not run.p50_ms:
+        return ""
+    return milliseconds(run.p50_ms) + (f", p95 {milliseconds(run.p95_ms)}" if run.p95_ms else "")
 
 
 def _float_row(report: Report, families: list[Family]) -> tuple[Cell, ...]:
@@ -107,9 +111,9 @@ def _float_row(report: Report, families: list[Family]) -> tuple[Cell, ...]:
 
 
 def _variant_row(variant: VariantReport, report: Report, families: list[Family]) -> tuple[Cell, ...]:
-    scores = lowest_scores(variant) or next((run.scores for run in variant.runtimes if run.scores is not None), None)
+    scores = lowest_scores(variant)
     share = variant.artifact_bytes / report.sizes.float_bytes if report.sizes.float_bytes else 0.0
-    said = variant.remark if variant.accepted else variant.reason
+    said = variant.remark if variant.accepted else _reason(variant)
     verdict = Cell("accepted" if variant.accepted else "left out", "good" if variant.accepted else "bad", note=said)
     smaller = (
         number_cell(size(variant.artifact_bytes), f"{percent(share, 0)} of float")
@@ -121,16 +125,22 @@ def _variant_row(variant: VariantReport, report: Report, families: list[Family])
     return (name_cell(variant.name), verdict, smaller, right, *runs)
 
 
+def _reason(variant: VariantReport) -> str:
+    """Nothing where the runtimes' own cells say it already."""
+    failed = [run.reason for run in variant.runtimes if not run.ok and run.reason]
+    return "" if failed and all(reason in variant.reason for reason in failed) else variant.reason
+
+
 def _run_cell(run: FamilyResult | None, *, floors: bool) -> Cell:
     """p50, how much XNNPACK took, and the lowest version; or why the runtime is left out."""
     if run is None:
         return Cell(NONE)
-    if not run.ok:
+    if not run.ok and not run.p50_ms:
         return Cell("left out", "bad", note=run.reason)
-    notes = []
+    notes = [] if run.ok else [f"left out: {run.reason}"]
     if run.delegated_ops is not None and run.all_ops is not None:
         notes.append(f"XNNPACK {run.delegated_ops} of {run.all_ops} ops")
-    if floors and run.floor is not None:
+    if floors and run.ok and run.floor is not None:
         notes.append(f"runs from {run.floor.lowest}")
     return number_cell(milliseconds(run.p50_ms), "; ".join(notes))
 
@@ -173,14 +183,14 @@ def _cost_tables(report: Report) -> tuple[Table, ...]:
         (
             name_cell(variant.name),
             number_cell(size(variant.artifact_bytes)),
-            number_cell(size(variant.golden_bytes)),
+            number_cell(size(variant.golden_bytes) if variant.golden_bytes else NONE),
             number_cell(count(variant.parameters)),
             number_cell(count(variant.macs)),
-            number_cell(size(variant.arena_bytes), variant.arena_how),
+            number_cell(size(variant.arena_bytes) if variant.arena_bytes else NONE, variant.arena_how),
         )
         for variant in report.variants
     ]
-    ran = [_run_row(variant, run) for variant in report.variants for run in variant.runtimes if run.ok]
+    ran = [_run_row(variant, run) for variant in report.variants for run in variant.runtimes if run.ok or run.p50_ms]
     columns = ("variant", "file", "golden vectors", "parameters", "multiply-accumulates", "arena")
     return table("What a device keeps and computes", columns, told) + table(
         "What each runtime takes", ("variant", "runtime", "load", "p50", "p95", "kernels differ by", "tolerance"), ran

@@ -35,17 +35,17 @@ ROW_IN = 0.3
 
 @dataclass(frozen=True)
 class Bars:
-    """A series of horizontal bars, one a row; None leaves the row empty. `ends` are where whiskers end."""
+    """A series of horizontal bars, one a row, with a text behind it; None leaves the row empty."""
 
     name: str
     values: tuple[float | None, ...]
     texts: tuple[str, ...]
-    ends: tuple[float | None, ...] = ()
 
 
 def bars(label: str, rows: Sequence[str], series: Sequence[Bars], unit: str) -> str:
     """The first row on top. A logarithmic axis where lengths could not be compared otherwise."""
     values = [value for entry in series for value in entry.values if value is not None]
+    texts = [text for entry in series for text in entry.texts]
     logarithmic = min(values) > 0 and max(values) > 30 * min(values)
     thick = 0.8 / len(series)
     start = min(values) / 2 if logarithmic else 0.0
@@ -58,8 +58,7 @@ def bars(label: str, rows: Sequence[str], series: Sequence[Bars], unit: str) -> 
                 if value is not None:
                     _bar(axes, row + shift, start, thick, entry, row, SERIES[index % len(SERIES)])
         axes.set_xlabel(f"{unit}, logarithmic" if logarithmic else unit)
-        whiskers = [end for entry in series for end in entry.ends if end is not None]
-        _scale(axes, min(values), max([*values, *whiskers]), logarithmic=logarithmic)
+        _scale(axes, min(values), max(values), room=max(map(len, texts)), logarithmic=logarithmic)
         if len(series) > 1:
             _legend_of(figure, [(entry.name, SERIES[i % len(SERIES)], "s") for i, entry in enumerate(series)])
 
@@ -67,17 +66,19 @@ def bars(label: str, rows: Sequence[str], series: Sequence[Bars], unit: str) -> 
     return draw(label, 0.9 + ROW_IN * lines + (0.3 if len(series) > 1 else 0), paint)
 
 
-def _scale(axes: "Axes", least: float, most: float, *, logarithmic: bool) -> None:
-    """Room at the right for the last bar's text."""
+def _scale(axes: "Axes", least: float, most: float, *, room: int, logarithmic: bool) -> None:
+    """With room at the right for `room` letters behind the longest bar."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
     if logarithmic:
         axes.set_xscale("log")
-        axes.set_xlim(least / 2, most * 6)  # bars begin at the edge, as nothing is at 0
+        axes.set_xlim(
+            least / 2, (2 * most / least) ** (1 / (1 - room / 55)) * least / 2
+        )  # bars begin at the edge, as nothing is at 0
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
-        axes.set_xlim(0, most * 1.35 or 1)
+        axes.set_xlim(0, most / (1 - room / 55) or 1)
         axes.locator_params(axis="x", nbins=5)
 
 
@@ -85,13 +86,7 @@ def _bar(axes: "Axes", at: float, start: float, thick: float, entry: Bars, row: 
     value = entry.values[row]
     assert value is not None
     _block(axes, start, at - thick * 0.46, value - start, thick * 0.92, color=colour, linewidth=0)
-    end = entry.ends[row] if entry.ends else None
-    if end is not None and end > value:
-        axes.plot([value, end], [at, at], color=INK, linewidth=1)
-        axes.plot([end], [at], marker="|", color=INK, markersize=5)
-    axes.annotate(
-        entry.texts[row], (max(value, end or 0), at), (4, 0), textcoords="offset points", va="center", fontsize=8
-    )
+    axes.annotate(entry.texts[row], (value, at), (4, 0), textcoords="offset points", va="center", fontsize=8)
 
 
 @dataclass(frozen=True)

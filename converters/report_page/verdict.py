@@ -24,7 +24,11 @@ def headline(report: Report) -> str:
 
 def sentences(report: Report) -> Iterator[str]:
     """Why, and what each accepted variant costs and brings."""
-    if report.reason:
+    missed = [entry for entry in report.variants if entry.reason and entry.reason in report.reason]
+    if report.outcome == "refused" and missed and all(lowest_scores(entry) is not None for entry in missed):
+        yield "No variant holds the budget."
+        yield from (_missed(entry, report.recipe.budget) for entry in missed)
+    elif report.reason:
         yield _sentence(report.reason)
     for variant in report.variants:
         if variant.accepted:
@@ -43,6 +47,12 @@ def _sentence(text: str) -> str:
     return begun + ("" if text.endswith((".", "!", "?")) else ".")
 
 
+def _missed(variant: VariantReport, budget: Budget) -> str:
+    scores = lowest_scores(variant)
+    assert scores is not None
+    return f"{shorten(variant.name)}: {cost(scores, budget)}."
+
+
 def _of_variant(variant: VariantReport, report: Report) -> str:
     said = f"{shorten(variant.name)}: "
     scores = lowest_scores(variant)
@@ -55,8 +65,9 @@ def _of_variant(variant: VariantReport, report: Report) -> str:
 
 
 def lowest_scores(variant: VariantReport) -> Scores | None:
-    """The scores in the runtime where the variant does worst, as every runtime must hold the budget."""
-    found = [run.scores for run in variant.runtimes if run.ok and run.scores is not None]
+    """The scores in the admitted runtime where the variant does worst; in any, where none is admitted."""
+    admitted = [run for run in variant.runtimes if run.ok] or variant.runtimes
+    found = [run.scores for run in admitted if run.scores is not None]
     return min(found, key=lambda scores: measure(scores)[1].share, default=None)
 
 

@@ -25,7 +25,7 @@ from wherry.converters.report import (
     VariantReport,
 )  # fmt: skip
 from wherry.protocol.manifest import HealthLimits, Operator
-from wherry.protocol.recipe import Budget, Recipe
+from wherry.protocol.recipe import REQUANTIZED, Budget, Recipe
 from wherry.protocol.runtime import Family, RuntimeFloor
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)> $x^2$ \u202egnp.exe\n&amp;'
@@ -267,13 +267,16 @@ def hostile() -> Report:
 
 
 def hundred_layers() -> Report:
-    """Many layers, many classes, three inputs, all seven variants with their layers."""
+    """Many layers, many classes, three inputs, all seven variants."""
     names = ("int8", "int8-float-io", "float16", "dynamic", "weight-only-int8", "int16x8", "mixed")
     long = "efficientnet_lite0/blocks_{}/inverted_residual/depthwise_conv"
     inputs = ("serving_default_camera_front:0", "serving_default_camera_rear:0", "speed")
     return accepted(
         name="crossing",
-        variants=tuple(variant(name, 5_000_000, (4.2, 43.1), layers=layers(100, long)) for name in names),
+        variants=tuple(
+            variant(name, 5_000_000, (4.2, 43.1), layers=layers(100, long) if name in REQUANTIZED else ())
+            for name in names
+        ),
         confusions=confusions(64),
         labels=tuple(f"class number {index}" for index in range(64)),
         calibration=used("a.npz", -1.0, 1.0, labelled=True, inputs=inputs),

@@ -125,6 +125,17 @@ def test_a_refusal_says_why_what_to_do_and_which_layers_cost_most(pages: dict[st
     assert {"remedies", "costs", "layers-0", "joins", "data", "parity"} <= set(page.sections())
 
 
+def test_a_variant_that_missed_in_every_runtime_keeps_its_figures() -> None:
+    missed = "agrees with the float model on 95.3% of 256 samples where 99.0% is required"
+    run = reports.ran("litert", 0.41, 13, reports.scores(None, 0.953), ok=False, reason=missed, floor=None)
+    bad = reports.variant("int8", 94_000, (0, 0), accepted=False, runtimes=(run,), reason=f"litert 2.3.0: {missed}")
+    text = Page(
+        render(reports.refused(variants=(bad,), reason=f"no variant holds the budget: int8: {bad.reason}"))
+    ).text
+    assert "No variant holds the budget. int8: agreement with float 95.3 % (99.0 % is required)." in text
+    assert f"0.41 ms left out: {missed}; XNNPACK 13 of 66 ops" in text
+
+
 def test_sections_without_data_are_left_out(pages: dict[str, bytes]) -> None:
     page = Page(pages["minimal"])
     assert page.sections() == ["data", "recipe", "making"]
