@@ -195,7 +195,6 @@ class Conversions:
             raise RuntimeError(f"the converters left a wrong package: {error.line}") from error
         if package.manifest.model != job.order.model:
             raise RuntimeError(f"the package is of the model {package.manifest.model}, not {job.order.model}")
-        self._files.keep_report(job.id, out_dir)
         blobs = tuple(self._artifacts.put(path.read_bytes()) for _, path in package.blobs)
         return Result(manifest=package.manifest, report=package.report, blobs=blobs)
 
@@ -204,7 +203,7 @@ class Conversions:
         made = Path(failed.report_dir)
         if not failed.report_dir or not made.is_relative_to(self._files.work_dir(job.id)):
             return None
-        return self._files.keep_report(job.id, made)
+        return self._files.keep_refusal(job.id, made)
 
     async def _settle(self, job: Job, outcome: Result | tuple[Failed, bytes | None]) -> None:
         """Write how it ended, however often that takes: a row that runs without a worker would run for ever."""

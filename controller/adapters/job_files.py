@@ -1,4 +1,4 @@
-"""The files of conversion jobs: `{id}.log` and `{id}.html`, the report, for good; `work-{id}/` while one runs.
+"""The files of conversion jobs: `{id}.log`, and `{id}.html` of a refusal, for good; `work-{id}/` while one runs.
 
 Rules upheld here:
 - Inputs are copied from the artifact store and verified while copied; a job never touches the store.
@@ -66,10 +66,10 @@ class JobFiles:
         return JobLog(self._directory / f"{job}.log")
 
     def report_page(self, job: int) -> Path:
-        """Where the page lies that the converters have made of it, if they have."""
+        """Where the page of a refusal lies, if there is one."""
         return self._directory / f"{job}.html"
 
-    def keep_report(self, job: int, made: Path) -> bytes | None:
+    def keep_refusal(self, job: int, made: Path) -> bytes | None:
         """Keep the page of the report in the directory `made`; the report itself, None where there is none."""
         page, report = made / "report.html", made / "report.json"
         if page.is_file():

@@ -62,16 +62,25 @@ def _end(api: "Api", last: dict[str, Any], *, quiet: bool) -> None:
     state, failure, number = last["state"], last["failure"], last["id"]
     if state == "succeeded":
         if not quiet:
-            name = f"{last['model']}:{last['version']}"
-            typer.echo(f"registered as {name}; roll it out with: wherry rollout start {name}")
-            typer.echo(f"report: {api.url}/api/v1/conversions/{number}/report")
+            _tell_version(api, last["model"], last["version"])
         return
+    if last["report"] is not None:
+        typer.echo(f"report: {api.url}/api/v1/conversions/{number}/report.html", err=True)
     if failure is not None and not failure["ours"]:
         raise Invalid(failure["message"], failure["fix"])
     typer.echo(f"wherry: {show.plain(headline(last))}", err=True)
     if failure is not None:
         typer.echo(f"This is a bug in the converters; `wherry conversions log {number}` helps to find it.", err=True)
     raise typer.Exit(1)
+
+
+def _tell_version(api: "Api", model: str, number: int) -> None:
+    from wherry.controller.cli.packages import report_url
+
+    typer.echo(f"registered as {model}:{number}; roll it out with: wherry rollout start {model}:{number}")
+    page = report_url(api, api.get(f"models/{model}/versions/{number}"))
+    if page is not None:
+        typer.echo(f"report: {page}")
 
 
 @contextmanager

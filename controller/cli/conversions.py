@@ -28,7 +28,7 @@ def start(
     calibration: Annotated[str, typer.Option(help="Real inputs to calibrate with: .npz, .npy, or a directory.")],
     evaluation: Annotated[str | None, typer.Option(help="Labelled inputs, in the same form.")] = None,
     weights: Annotated[str | None, typer.Option(help="Weights of a source that is code.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="Name of a variant, or a TOML file.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Names of variants, as in int8,float16, or a TOML file.")] = None,
     option: Annotated[
         list[str] | None,
         typer.Option(
@@ -42,7 +42,7 @@ def start(
     key: Annotated[
         str | None, typer.Option(help="A name of your own: the same request with it again is the same conversion.")
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Stay until it has ended.")] = True,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Leave as soon as it is queued.")] = False,
     json: Json = False,
     url: Url = DEFAULT_URL,
 ) -> None:
@@ -69,7 +69,7 @@ def start(
     parts = {"source": source, "calibration": calibration, "evaluation": evaluation, "weights": weights}
     body |= {part: conversion_order.upload(api, given) for part, given in parts.items() if given is not None}
     found = api.post("conversions", body)
-    if wait:
+    if not no_wait:
         follow(api, found["id"], as_json=json)
     elif json:
         show.as_json(found)

@@ -5,18 +5,16 @@ from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Query, Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from wherry.controller.core.conversion_order import ConversionOrder, check
 from wherry.controller.errors import NotFound
+from wherry.controller.http import pages
 from wherry.controller.http.bodies import answer, read_json
 from wherry.controller.http.desk import ACTOR, AtDesk
 from wherry.controller.operations import conversions
 
 router = APIRouter(prefix="/conversions", tags=["conversions"])
-
-PAGE_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-"""The report shows names from a model that anybody may have made: nothing in it runs."""
 
 
 class NewConversion(ConversionOrder, frozen=True, kw_only=True):
@@ -63,14 +61,16 @@ async def get_log(conversion: int, desk: AtDesk) -> Response:
     return PlainTextResponse(await asyncio.to_thread(desk.conversions.log(conversion).read))
 
 
-@router.get("/{conversion}/report")
-async def get_report(conversion: int, desk: AtDesk) -> Response:
-    """The report as one page of HTML. 404 where the conversion did not come so far."""
-    await desk.ledger.run(conversions.get, conversion)
+@router.get("/{conversion}/report.html")
+async def get_report_page(conversion: int, desk: AtDesk) -> Response:
+    """The report of a refusal as a page for people; 303 to that of the version where one was registered."""
+    found = await desk.ledger.run(conversions.get, conversion)
+    if found.version is not None:
+        return RedirectResponse(f"/api/v1/models/{found.model}/versions/{found.version}/report.html", 303)
     path = desk.conversions.report_page(conversion)
     if not path.is_file():
         raise NotFound(f"conversion {conversion} has no report", f"see `wherry conversions log {conversion}`")
-    return FileResponse(path, media_type="text/html", headers={"Content-Security-Policy": PAGE_POLICY})
+    return pages.html(path)
 
 
 @router.post("/{conversion}/cancel")

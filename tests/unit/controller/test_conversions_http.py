@@ -66,8 +66,8 @@ def test_a_conversion_becomes_a_version_with_its_report_and_leaves_nothing_else(
     assert desk.client.get(f"/artifacts/{artifact}").content == b"artifact a int8"
     log = desk.log(number)
     assert [text in log for text in ("[1/3] reading", "W0000 tensors", "warning: values")] == [True] * 3
-    page = desk.client.get(f"/conversions/{number}/report")
-    assert (page.text, page.headers["content-security-policy"].split(";")[0]) == ("<p>well</p>", "sandbox")
+    page = desk.client.get(f"/conversions/{number}/report.html", follow_redirects=True)
+    assert (page.text, page.url.path) == ("<p>well</p>", "/api/v1/models/digits/versions/1/report.html")
     assert desk.actions() == ["conversion-created", "version-created", "conversion-succeeded"]
     assert _none_left(tmp_path)
 
@@ -101,7 +101,8 @@ def test_a_conversion_that_fails_says_why_and_is_not_tried_again(
 def test_a_refusal_keeps_its_report(desk: ConversionClient) -> None:
     done = desk.await_end(desk.ask(Script(end="refuse")), "failed")
     assert (done["report"], done["failure"]["fix"]) == ({"accuracy": 0.1}, "use more data")
-    assert desk.client.get(f"/conversions/{done['id']}/report").text == "<p>bad</p>"
+    page = desk.client.get(f"/conversions/{done['id']}/report.html")
+    assert (page.text, page.headers["content-security-policy"].split(";")[0]) == ("<p>bad</p>", "sandbox")
 
 
 def test_one_runs_at_a_time_the_oldest_first(desk: ConversionClient, tmp_path: Path) -> None:
@@ -208,7 +209,7 @@ def test_conversions_are_listed_newest_first_page_by_page(queue: ConversionClien
     assert seen == numbers[::-1]
     assert {entry["state"] for entry in queue.client.get("/conversions").json()} == {"queued"}
     assert queue.log(numbers[0]) == ""
-    assert queue.client.get(f"/conversions/{numbers[0]}/report").status_code == 404
+    assert queue.client.get(f"/conversions/{numbers[0]}/report.html").status_code == 404
 
 
 DIGEST = "0" * 64
@@ -263,7 +264,7 @@ def test_code_of_clients_is_let_through_where_the_operator_says_so(tmp_path: Pat
         assert desk.post(desk.body(Script()) | code).status_code == 202
 
 
-@pytest.mark.parametrize("path", ["/conversions/7", "/conversions/7/log", "/conversions/7/report"])
+@pytest.mark.parametrize("path", ["/conversions/7", "/conversions/7/log", "/conversions/7/report.html"])
 def test_what_does_not_exist_is_not_found(refusing: ConversionClient, path: str) -> None:
     assert refusing.client.get(path).status_code == 404
     assert refusing.client.post("/conversions/7/cancel").status_code == 404
