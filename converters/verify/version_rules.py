@@ -5,6 +5,7 @@ Facts from LiteRT's `op_version.cc`, as found in November 2026. Where it falls s
   came with the versions of the int16 kernels, which are taken.
 - A bias of 32 bits with int16 activations is judged by the bias itself. The option `quantized_bias_type` alone says
   little: TensorFlow sets it to int64 too, which every kernel of 16x8 takes.
+- A recurrent layer of 16x8 comes out as version 5, which no runtime has: the latest that exists is taken.
 - float activations with int4 weights are not mentioned; tflite-runtime 2.14 loads them and answers NaN. The first
   version that it does not have is taken. A depthwise layer has none, so that only running it tells.
 """
@@ -21,6 +22,16 @@ _INT8 = ("INT8", "INT8", "INT8")
 _INT4 = ("INT8", "INT4", "INT8")
 _INT16 = ("INT16", "INT8", "INT16"), ("INT16", "INT16", "INT16")
 
+_ONE_VERSION = """
+ADD_N ASSIGN_VARIABLE ATAN2 BITCAST BROADCAST_ARGS CALL_ONCE CEIL COMPLEX_ABS CONV_3D CONV_3D_TRANSPOSE CUMSUM
+DENSIFY ELU EXPAND_DIMS FLOOR HARD_SWISH IF IMAG L2_POOL_2D LOCAL_RESPONSE_NORMALIZATION LOGICAL_AND LOGICAL_NOT
+LOGICAL_OR MATRIX_DIAG MATRIX_SET_DIAG NEG NON_MAX_SUPPRESSION_V4 NON_MAX_SUPPRESSION_V5 ONE_HOT POW PRELU RANK
+READ_VARIABLE REAL REDUCE_ALL REDUCE_ANY RELU_0_TO_1 RELU_N1_TO_1 RESHAPE REVERSE_SEQUENCE RFFT2D ROUND
+SCATTER_ND SEGMENT_SUM SHAPE SQUARE UNIQUE UNSORTED_SEGMENT_MAX UNSORTED_SEGMENT_MIN UNSORTED_SEGMENT_PROD
+UNSORTED_SEGMENT_SUM VAR_HANDLE WHILE ZEROS_LIKE
+"""
+"""Operators that exist in one version only."""
+
 _BY_TYPE = """
 ARG_MAX 0 INT8:2 BOOL:3
 ARG_MIN 0 INT8:2 BOOL:3
@@ -29,16 +40,14 @@ BROADCAST_TO 0 *:2 INT8:3 INT16:3
 CONCATENATION 0 INT8:2 INT16:3 UINT32:4 INT4:5 FLOAT16:6
 COS 0 FLOAT16:2
 DEPTH_TO_SPACE 0 INT8:2
-ELU 0
 EQUAL 0 INT8:2 STRING:3 INT16:4
 EXP 0 INT8:2 INT16:2
-EXPAND_DIMS 0
 FILL 1 BOOL:2 STRING:2 INT8:3 INT16:3 FLOAT16:4
 FLOOR_DIV 0 FLOAT32:2 INT8:3 INT16:3
+FLOOR_MOD 0 INT8:2 INT16:2
 GELU 0 INT8:2 UINT8:2
 GREATER 0 INT8:2
 GREATER_EQUAL 0 INT8:2 INT16:3
-HARD_SWISH 0
 LEAKY_RELU 0 INT16:2
 LESS 0 INT8:2 INT16:3
 LESS_EQUAL 0 INT8:2
@@ -48,34 +57,32 @@ LOG_SOFTMAX 0 INT8:2
 MAX_POOL_2D 0 INT8:2 INT16:3
 MEAN 0 INT8:2 INT16:3
 MIRROR_PAD 0 INT8:2 INT16:3
-NEG 0
 NOT_EQUAL 0 INT8:2 STRING:3 INT16:4
 PACK 0 INT8:2 INT16:3 UINT32:4
-PRELU 0
+RANGE 0 INT64:2
 REDUCE_MAX 0 INT8:2 INT16:3
 REDUCE_MIN 0 INT8:2 INT16:3
 REDUCE_PROD 0 INT8:2 INT16:2
 RELU 0 INT8:2 UINT8:2 INT16:3
 RELU6 0 INT8:2 INT16:3
-RESHAPE 0
 REVERSE_V2 0 BOOL:2 INT8:3
 RSQRT 0 INT8:2 INT16:3
 SELECT_V2 0 UINT32:2
-SHAPE 0
+SIGN 0 INT32:2
 SIN 0 FLOAT16:2
 SOFTMAX 0 INT8:2 INT16:3 FLOAT16:4
 SPACE_TO_DEPTH 0 INT8:2
+SPARSE_TO_DENSE 2 INT64:2 INT8:3 UINT8:3
 SPLIT 1 INT8:2 INT32:3 INT16:4
 SPLIT_V 0 INT8:2
 SQRT 0 INT8:2 INT16:2
-SQUARE 0
 SQUARED_DIFFERENCE 0 INT8:2
 SQUEEZE 0 STRING:2
 SUM 0 INT8:2
 TANH 0 INT8:2 INT16:3
 TILE 0 STRING:2 INT8:3
 UNPACK 0 INT8:2 UINT8:2 BOOL:3 INT16:4 FLOAT16:5 BFLOAT16:5
-WHILE 0
+WHERE 0 *:2 BOOL:1
 """
 """Operators whose version follows from the type of one operand: its place, and the version by type; else 1, or *."""
 
@@ -333,12 +340,40 @@ def _transpose(op: Signature) -> int:
 def _sequence_lstm(op: Signature) -> int:
     types = (op.type(0), op.type(2), op.output_type(0))
     if types == ("INT16", "INT8", "INT16"):
-        return 5
+        return 4
     if op.option("diagonalRecurrentTensors"):
         return 4
     if types == _INT8_HYBRID:
         return 3 if op.option("asymmetricQuantizeInputs") else 2
     return 1
+
+
+def _lstm(op: Signature) -> int:
+    if op.option("kernelType"):
+        return 2
+    types = (op.type(0), op.type(2), op.output_type(0))
+    if types == ("INT16", "INT8", "INT16"):
+        return 4
+    if types == _INT8_HYBRID:
+        return 4 if op.option("asymmetricQuantizeInputs") else 3
+    return 1
+
+
+def _svdf(op: Signature) -> int:
+    if op.type() == "INT8":
+        return 3
+    if op.types() == _INT8_HYBRID:
+        return 4 if op.option("asymmetricQuantizeInputs") else 2
+    return 1
+
+
+def _fake_quant(op: Signature) -> int:
+    return 2 if op.option("narrowRange") else 1
+
+
+def _dynamic_update_slice(op: Signature) -> int:
+    versions = {"BFLOAT16": 6, "INT4": 5, "INT16": 4, "FLOAT16": 3}
+    return versions.get(op.type(), 2 if op.type(2) == "INT64" else 1)
 
 
 def _sequence_rnn(op: Signature) -> int:
@@ -366,38 +401,48 @@ def _parsed(table: str) -> dict[str, Rule]:
     return rules
 
 
-RULES: dict[str, Rule] = _parsed(_BY_TYPE) | {
-    "ABS": _abs,
-    "ADD": _add,
-    "BATCH_MATMUL": _batch_matmul,
-    "BATCH_TO_SPACE_ND": _batch_space,
-    "BIDIRECTIONAL_SEQUENCE_LSTM": _sequence_rnn,
-    "CAST": _cast,
-    "CONV_2D": _conv,
-    "DEPTHWISE_CONV_2D": _depthwise_conv,
-    "DEQUANTIZE": _dequantize,
-    "DIV": _div,
-    "EMBEDDING_LOOKUP": _embedding_lookup,
-    "FULLY_CONNECTED": _dense,
-    "GATHER": _gather,
-    "GATHER_ND": _gather_nd,
-    "L2_NORMALIZATION": _l2_normalization,
-    "MAXIMUM": _extremum,
-    "MINIMUM": _extremum,
-    "MUL": _mul,
-    "PAD": _pad,
-    "PADV2": _pad,
-    "QUANTIZE": _quantize,
-    "RESIZE_BILINEAR": _resize,
-    "RESIZE_NEAREST_NEIGHBOR": _resize_nearest,
-    "SELECT": _select,
-    "SLICE": _slice,
-    "SPACE_TO_BATCH_ND": _batch_space,
-    "STRIDED_SLICE": _strided_slice,
-    "SUB": _sub,
-    "TOPK_V2": _top_k,
-    "TRANSPOSE": _transpose,
-    "TRANSPOSE_CONV": _transpose_conv,
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": _sequence_lstm,
-    "UNIDIRECTIONAL_SEQUENCE_RNN": _sequence_rnn,
-}
+RULES: dict[str, Rule] = (
+    _parsed(_BY_TYPE)
+    | dict.fromkeys(_ONE_VERSION.split(), lambda _: 1)
+    | {
+        "ABS": _abs,
+        "ADD": _add,
+        "BATCH_MATMUL": _batch_matmul,
+        "BATCH_TO_SPACE_ND": _batch_space,
+        "BIDIRECTIONAL_SEQUENCE_LSTM": _sequence_rnn,
+        "BIDIRECTIONAL_SEQUENCE_RNN": _sequence_rnn,
+        "CAST": _cast,
+        "CONV_2D": _conv,
+        "DEPTHWISE_CONV_2D": _depthwise_conv,
+        "DEQUANTIZE": _dequantize,
+        "DIV": _div,
+        "DYNAMIC_UPDATE_SLICE": _dynamic_update_slice,
+        "EMBEDDING_LOOKUP": _embedding_lookup,
+        "FAKE_QUANT": _fake_quant,
+        "FULLY_CONNECTED": _dense,
+        "GATHER": _gather,
+        "GATHER_ND": _gather_nd,
+        "L2_NORMALIZATION": _l2_normalization,
+        "LSTM": _lstm,
+        "MAXIMUM": _extremum,
+        "MINIMUM": _extremum,
+        "MUL": _mul,
+        "PAD": _pad,
+        "PADV2": _pad,
+        "QUANTIZE": _quantize,
+        "RESIZE_BILINEAR": _resize,
+        "RESIZE_NEAREST_NEIGHBOR": _resize_nearest,
+        "RNN": _sequence_rnn,
+        "SELECT": _select,
+        "SLICE": _slice,
+        "SPACE_TO_BATCH_ND": _batch_space,
+        "STRIDED_SLICE": _strided_slice,
+        "SUB": _sub,
+        "SVDF": _svdf,
+        "TOPK_V2": _top_k,
+        "TRANSPOSE": _transpose,
+        "TRANSPOSE_CONV": _transpose_conv,
+        "UNIDIRECTIONAL_SEQUENCE_LSTM": _sequence_lstm,
+        "UNIDIRECTIONAL_SEQUENCE_RNN": _sequence_rnn,
+    }
+)

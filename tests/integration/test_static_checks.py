@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import pytest
 
 from tests.support import tflite_process
 from tests.support.real_tflite import KINDS
-from wherry.converters.verify import compare, costs, floors, layers, operators, versions
+from tests.support.synthetic_tflite import Op, Tensor, model, pack
+from wherry.converters.verify import compare, costs, floors, layers, operators, version_rules, versions
+from wherry.converters.verify.signature import Signature, type_names
+from wherry.protocol.runtime import version_key
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 pytest.importorskip("tflite_runtime", reason="the old runtime that is deceived is tflite-runtime 2.14")
@@ -92,6 +96,54 @@ def test_derived_versions_are_those_that_tensorflow_writes(files: Path) -> None:
     assert {name: versions for name, versions in found.items() if versions} == {"picture.int16x8": SIXTEEN}
     dense = {(op.name, op.version) for op in operators.operators(operators.parse(made["table.dynamic"].read_bytes()))}
     assert ("FULLY_CONNECTED", 12) in dense, "the case is among those compared"
+
+
+def registered(package: str) -> dict[str, int]:
+    """The highest version that a runtime has of each operator with a rule, found by asking for all."""
+    runtime = import_module(f"{package}.interpreter")
+
+    def has(name: str, version: int) -> bool:
+        try:
+            runtime.Interpreter(model_content=pack(model(Op(name, (Tensor(),), version=version))))
+        except ValueError as error:
+            return "Didn't find op" not in str(error)
+        return True
+
+    return {name: max((n for n in range(1, 20) if has(name, n)), default=0) for name in sorted(version_rules.RULES)}
+
+
+def test_the_floors_agree_with_what_tflite_runtime_2_14_has() -> None:
+    found = registered("tflite_runtime")
+    table = floors.LOWEST_TENSORFLOW.items()
+    stated = {name: sum(version_key(low) <= version_key("2.14") for low in lowest) for name, lowest in table}
+    assert stated == {name: found[name] for name in stated}
+
+
+def test_no_rule_asks_for_what_no_runtime_has() -> None:
+    found, chance = registered("ai_edge_litert"), np.random.default_rng(13)
+    assert min(found.values()) > 0
+    signatures = [any_signature(chance) for _ in range(2000)]
+    asked = {name: max(rule(signature) for signature in signatures) for name, rule in version_rules.RULES.items()}
+    assert {name: version for name, version in asked.items() if version > found[name]} == {}
+
+
+def any_signature(chance: np.random.Generator) -> Signature:
+    """Tensors of any type, rank and scales, and any options."""
+    kinds = ("FLOAT32", "INT8", "INT16", *type_names().values())
+    tensors = []
+    for _ in range(5):
+        shape = tuple(int(n) for n in chance.integers(1, 5, chance.integers(0, 8)))
+        tensors.append(
+            Tensor(str(chance.choice(kinds)), shape, (0.1,) * int(chance.integers(0, 5)), name=f"{len(tensors)}")
+        )
+    made = model(Op("ADD", tuple(tensors[: chance.integers(0, 5)]), tuple(tensors[4:])))
+    made.subgraphs[0].operators[0].builtinOptions = any_options(chance)
+    return Signature(made.subgraphs[0], made.subgraphs[0].operators[0])
+
+
+def any_options(chance: np.random.Generator) -> Any:
+    """An object that has every option at a chance value."""
+    return type("Options", (), {"__getattr__": lambda self, name: int(chance.integers(0, 2))})()
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the shared models are not there")
