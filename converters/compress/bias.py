@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wherry.converters.compress import affine, graph, observe
-from wherry.converters.compress.calibration import Feed
+from wherry.converters.compress.observe import Feed
 
 Floats = npt.NDArray[np.float64]
 
@@ -31,6 +31,7 @@ def correct(float_file: bytes, feed: Feed) -> tuple[bytes, int]:
     if not layers:
         return float_file, 0
     means = _means(float_file, feed, sorted({op.inputs[0] for _, op in layers}))
+    layers = [(name, op) for name, op in layers if op.inputs[0] in means]
     for name, op in layers:
         weights = graph.floats(model, subgraph, op.inputs[1])
         shift = _shift(name, op, _rounding(weights, graph.CHANNEL_AXIS[name]), means[op.inputs[0]])

@@ -7,17 +7,15 @@ Rules upheld here:
   the float file's inputs.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from wherry.converters.compress import graph
+from wherry.converters.compress import graph, observe
+from wherry.converters.compress.observe import Feed
 from wherry.converters.errors import DataError, UnsupportedModel
-
-Sample = Sequence[npt.NDArray[Any]]
-Feed = Iterable[Sample]
 
 
 def calibrate(float_file: bytes, feed: Feed) -> bytes:
@@ -25,14 +23,21 @@ def calibrate(float_file: bytes, feed: Feed) -> bytes:
     from tensorflow.lite.python.optimize import calibrator
 
     counted = _Counted(feed)
+    named = unambiguous(float_file)
     try:
-        prepared = calibrator.add_intermediate_tensors(unambiguous(float_file))
-        return bytes(calibrator.Calibrator(prepared).calibrate(lambda: counted))
+        if len(graph.parse(named).subgraphs) > 1:
+            calibrated = _record(named, counted)
+        else:
+            prepared = calibrator.add_intermediate_tensors(named)
+            calibrated = bytes(calibrator.Calibrator(prepared).calibrate(lambda: counted))
     except (ValueError, RuntimeError) as error:
         if counted.samples == 0:
             raise DataError("the calibration data is empty", "give real inputs, some dozens at least") from error
         reason = " ".join(str(error).split())[:300]
         raise UnsupportedModel(f"calibration cannot run the float file: {reason}", "simplify the model") from error
+    if counted.samples == 0:
+        raise DataError("the calibration data is empty", "give real inputs, some dozens at least")
+    return calibrated
 
 
 def unambiguous(float_file: bytes) -> bytes:
@@ -51,11 +56,25 @@ def unambiguous(float_file: bytes) -> bytes:
     return graph.pack(model) if changed else float_file
 
 
-def ends_of(float_file: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The tensor names of inputs and outputs, in the file's order."""
-    subgraph = graph.parse(float_file).subgraphs[0]
-    names: Callable[[Any], tuple[str, ...]] = lambda ends: tuple(graph.tensor_name(subgraph, index) for index in ends)  # noqa: E731
-    return names(subgraph.inputs), names(subgraph.outputs)
+def _record(float_file: bytes, feed: Feed) -> bytes:
+    """TensorFlow's calibrator ends the process where there are loops; what is inside of them gets no range here."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = graph.parse(float_file)
+    subgraph = model.subgraphs[0]
+    computed = [index for _, op in graph.operators(model, subgraph) for index in op.outputs]
+    wanted = [index for index in (*map(int, subgraph.inputs), *computed) if graph.is_float(subgraph, index)]
+    lows: dict[int, float] = {}
+    highs: dict[int, float] = {}
+    for values in observe.tensors(float_file, feed, wanted):
+        for index, array in values.items():
+            lows[index] = min(lows.get(index, 0.0), float(array.min()))
+            highs[index] = max(highs.get(index, 0.0), float(array.max()))
+    for index, low in lows.items():
+        quantization = schema.QuantizationParametersT()
+        quantization.min, quantization.max = np.array([low], np.float32), np.array([highs[index]], np.float32)
+        subgraph.tensors[index].quantization = quantization
+    return graph.pack(model)
 
 
 def _free_name(name: str, taken: set[str]) -> str:

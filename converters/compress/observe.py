@@ -4,23 +4,27 @@ Only files that TensorFlow or this package just made are run here; what a device
 process of its own, by `verify/runtimes.py`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from wherry.converters.compress.calibration import Feed
-
 Array = npt.NDArray[Any]
+Sample = Sequence[Array]
+Feed = Iterable[Sample]
+"""Each sample one array an input, whole shapes, in the order of the file."""
 
 
 def tensors(content: bytes, feed: Feed, indices: Sequence[int]) -> Iterator[dict[int, Array]]:
-    """For each sample the values of the tensors `indices` of the first subgraph, as copies."""
+    """For each sample the values of the tensors `indices` of the first subgraph, as copies.
+
+    Tensors that hold nothing, as a loop leaves behind what nobody reads, are left out.
+    """
     interpreter = _interpreter(content, keep_all=True)
     for sample in feed:
         _invoke(interpreter, sample)
-        yield {index: interpreter.get_tensor(index) for index in indices}
+        yield {index: values for index in indices if (values := _values(interpreter, index)) is not None}
 
 
 def outputs(content: bytes, feed: Feed) -> list[npt.NDArray[np.float64]]:
@@ -52,6 +56,14 @@ def _interpreter(content: bytes, *, keep_all: bool) -> Any:
     )
     interpreter.allocate_tensors()
     return interpreter
+
+
+def _values(interpreter: Any, index: int) -> Array | None:
+    try:
+        values: Array = interpreter.get_tensor(index)
+    except ValueError:  # "Tensor data is null"
+        return None
+    return values
 
 
 def _invoke(interpreter: Any, sample: Sequence[Array]) -> None:

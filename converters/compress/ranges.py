@@ -14,8 +14,8 @@ from typing import Any, Literal
 import numpy as np
 
 from wherry.converters.compress import graph, observe
-from wherry.converters.compress.calibration import Feed
 from wherry.converters.compress.histogram import Floats, Histogram, Range, mse_range, percentile_range
+from wherry.converters.compress.observe import Feed
 
 Method = Literal["percentile", "mse"]
 PERCENT = 99.99

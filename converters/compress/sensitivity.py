@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wherry.converters.compress import graph, observe, variants
-from wherry.converters.compress.calibration import Sample
+from wherry.converters.compress.observe import Sample
 from wherry.converters.compress.ranges import MOVING
 
 MAX_SAMPLES = 64

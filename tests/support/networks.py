@@ -1,4 +1,5 @@
-"""Makes small float TFLite files and data for the tests of compression: `python -m tests.support.networks DIR`.
+"""Makes small float TFLite files and data for the tests of compression: `python -m tests.support.networks DIR
+[NAME …]`.
 
 For each network `NAME.tflite` and `NAME.npz`, which holds `calibration_in_0`, `calibration_in_1`, … and
 `evaluation_in_0`, …, named like the inputs of the signature: `[N, *shape without the batch]`. A process of its own, so
@@ -23,8 +24,9 @@ Array = npt.NDArray[Any]
 SAMPLES = 64
 
 
-def main(directory: Path) -> None:
-    for name, make in NETWORKS.items():
+def main(directory: Path, *names: str) -> None:
+    for name in names or NETWORKS:
+        make = NETWORKS[name]
         network, calibration, evaluation = make(np.random.default_rng(7))
         (directory / f"{name}.tflite").write_bytes(float_file(network))
         arrays = {f"calibration_in_{index}": array for index, array in enumerate(calibration)}
@@ -88,6 +90,39 @@ def tokens(rng: np.random.Generator) -> tuple[Any, Sequence[Array], Sequence[Arr
         ]
 
     return network, draw(), draw()
+
+
+def odd(rng: np.random.Generator) -> tuple[Any, Sequence[Array], Sequence[Array]]:
+    """What old kernels stumble over: groups, dilation, a transposed convolution, a dense layer that is used twice."""
+    import keras
+
+    layers = keras.layers
+    image = layers.Input((16, 16, 4))
+    x = layers.Conv2D(16, 3, padding="same", groups=2, activation="relu")(image)
+    x = layers.Conv2D(8, 3, dilation_rate=2, padding="same")(x)
+    x = layers.LeakyReLU()(layers.Conv2DTranspose(8, 2, strides=2)(x))
+    x = layers.SeparableConv2D(12, 3, strides=2, padding="same", activation="relu6")(x)
+    x = layers.MaxPooling2D()(x)
+    shared = layers.Dense(24, activation="sigmoid")
+    a, b = shared(layers.GlobalAveragePooling2D()(x)), shared(layers.GlobalMaxPooling2D()(x))
+    network = keras.Model(image, layers.Dense(6)(layers.Multiply()([a, b])))
+    _random_weights(network, rng)
+    return network, [_images(rng, 4)], [_images(rng, 4)]
+
+
+def recurrent(rng: np.random.Generator) -> tuple[Any, Sequence[Array], Sequence[Array]]:
+    """An LSTM over a series of numbers, which TFLite keeps as a loop: several subgraphs."""
+    import keras
+
+    layers = keras.layers
+    series = layers.Input((20, 6))
+    network = keras.Model(series, layers.Dense(3)(layers.LSTM(24)(layers.Dense(16, activation="relu")(series))))
+    _random_weights(network, rng)
+
+    def draw() -> Array:
+        return rng.normal(size=(SAMPLES, 20, 6)).astype(np.float32)
+
+    return network, [draw()], [draw()]
 
 
 def spiky(rng: np.random.Generator) -> tuple[Any, Sequence[Array], Sequence[Array]]:
@@ -191,17 +226,18 @@ def _random_weights(network: Any, rng: np.random.Generator) -> None:
             weight.assign(rng.normal(0, 0.1, shape))
 
 
-def _images(rng: np.random.Generator) -> Array:
-    """[N, 16, 16, 3], smooth as pictures are."""
-    small = rng.normal(size=(SAMPLES, 4, 4, 3))
-    return np.kron(small, np.ones((1, 4, 4, 1))).astype(np.float32) + rng.normal(0, 0.1, (SAMPLES, 16, 16, 3)).astype(
-        np.float32
-    )
+def _images(rng: np.random.Generator, channels: int = 3) -> Array:
+    """[N, 16, 16, channels], smooth as pictures are."""
+    small = rng.normal(size=(SAMPLES, 4, 4, channels))
+    smooth: Array = np.kron(small, np.ones((1, 4, 4, 1))) + rng.normal(0, 0.1, (SAMPLES, 16, 16, channels))
+    return smooth.astype(np.float32)
 
 
 NETWORKS: dict[str, Callable[[np.random.Generator], tuple[Any, Sequence[Array], Sequence[Array]]]] = {
     "vision": vision,
     "tokens": tokens,
+    "odd": odd,
+    "recurrent": recurrent,
     "spiky": spiky,
     "unequal": unequal,
     "offset": offset,
@@ -210,4 +246,4 @@ NETWORKS: dict[str, Callable[[np.random.Generator], tuple[Any, Sequence[Array], 
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])
