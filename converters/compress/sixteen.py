@@ -6,6 +6,8 @@ outputs in steps of 2^-16, and additions that claim scales which are powers of t
 - int16 tensors are symmetric: zero point 0, the scale as it was, -32767 to 32767 where they are constants.
 - Logistic and tanh answer in steps of 2^-15, as their kernels do; what only moves the values follows.
 - A bias is int64 at the scale of the accumulator, which the kernels of every release take.
+- Where a dense layer keeps several rows, all dense layers have one scale for their weights: with one a channel,
+  tflite-runtime 2.14 computes the first row only, without a word.
 - Versions of the operators that were changed are derived anew; the quantizer's are one too high.
 """
 
@@ -39,6 +41,16 @@ def for_old_runtimes(quantized: bytes) -> bytes:
     graph.drop_unused_buffers(model)
     graph.drop_unused_codes(model)
     return graph.pack(model)
+
+
+def has_dense_rows(float_file: bytes) -> bool:
+    """Whether a dense layer answers with more rows than its first dimension says."""
+    model = graph.parse(float_file)
+    return any(
+        name == "FULLY_CONNECTED" and int(np.prod(graph.shape(subgraph.tensors[op.outputs[0]])[1:-1])) > 1
+        for subgraph in model.subgraphs
+        for name, op in graph.operators(model, subgraph)
+    )
 
 
 def _make_symmetric(model: Any, subgraph: Any, index: int) -> None:

@@ -53,7 +53,9 @@ def mixed(calibrated: bytes, keep: frozenset[str]) -> bytes:
 
 def int16x8(calibrated: bytes, keep: frozenset[str] = NOTHING) -> bytes:
     """int8 weights, symmetric int16 activations, float32 inputs and outputs. No delegate takes it: slow."""
-    quantized = sixteen.for_old_runtimes(_mlir(calibrated, "QUANTIZED_INT16", keep, "float"))
+    dense_per_channel = not sixteen.has_dense_rows(calibrated)
+    quantized = _mlir(calibrated, "QUANTIZED_INT16", keep, "float", dense_per_channel=dense_per_channel)
+    quantized = sixteen.for_old_runtimes(quantized)
     _require_integers(quantized)
     return quantized
 
@@ -85,7 +87,9 @@ FROM_CALIBRATED: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-def _mlir(calibrated: bytes, activations: str, keep: frozenset[str], io: Io) -> bytes:
+def _mlir(
+    calibrated: bytes, activations: str, keep: frozenset[str], io: Io, *, dense_per_channel: bool = True
+) -> bytes:
     """`fully_quantize` stays off, as in TFLiteConverter: it would ignore `io` and the operators to keep."""
     import tensorflow as tf
     from tensorflow.compiler.mlir.lite import types_pb2
@@ -95,7 +99,16 @@ def _mlir(calibrated: bytes, activations: str, keep: frozenset[str], io: Io) -> 
     ends: Any = tf.int8 if io == "integer" else tf.float32
     kind = types_pb2.IODataType.Value(activations)
     try:
-        return bytes(convert.mlir_quantize(calibrated, False, False, kind, ends, ends, denylisted_nodes=set(keep)))  # noqa: FBT003
+        return bytes(
+            convert.mlir_quantize(
+                calibrated,
+                inference_type=kind,
+                input_data_type=ends,
+                output_data_type=ends,
+                denylisted_nodes=set(keep),
+                disable_per_channel_for_dense_layers=not dense_per_channel,
+            )
+        )
     except (ConverterError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UnsupportedModel(
