@@ -9,27 +9,26 @@ Rules upheld here:
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
+import msgspec
 import structlog
 
 from wherry.controller.adapters.artifacts import ArtifactStore
 from wherry.controller.adapters.converter_process import ConverterProcess, explain, kill_marked
 from wherry.controller.adapters.job_files import JobFiles, JobLog
 from wherry.controller.adapters.package_dir import read_package
-from wherry.controller.core.conversion_order import request
+from wherry.controller.core.conversion_order import in_their_words, request
 from wherry.controller.errors import ControllerError, Invalid, Unavailable
 from wherry.controller.ledger import Ledger
 from wherry.controller.operations import conversions
 from wherry.controller.operations.conversions import Job, Result
+from wherry.controller.tasks import cancel_once, to_the_end
 from wherry.controller.telling import Telling
 from wherry.protocol.conversion import ConversionRequest, Converted, Failed, Progress, Warned
 from wherry.protocol.errors import MessageError
-
-T = TypeVar("T")
 
 BUG_PAUSE_S = 1.0
 END_TIMEOUT_S = 20.0
@@ -65,7 +64,7 @@ class Conversions:
     def stop(self, job: int) -> None:
         """End the work on a job whose row has ended."""
         if job in self._running:
-            _cancel(self._running[job])
+            cancel_once(self._running[job])
 
     def log(self, job: int) -> JobLog:
         return self._files.log(job)
@@ -115,12 +114,18 @@ class Conversions:
         try:
             await asyncio.wait([task])
         except asyncio.CancelledError:
-            _cancel(task)
+            cancel_once(task)
             await asyncio.wait([task])
-            await self._ledger.run(conversions.put_back, job)
+            await self._put_back(job)
             raise
         finally:
             del self._running[job.id]
+
+    async def _put_back(self, job: Job) -> None:
+        try:
+            await self._ledger.run(conversions.put_back, job)
+        except Exception:  # noqa: BLE001 - a full disk; the next controller finds it running, and begins it anew
+            _log.exception("a conversion cannot be queued again", conversion=job.id)
 
     async def _run(self, job: Job) -> None:
         """To the end of the job's row, unless cancelled; nothing is left of it but its log."""
@@ -132,11 +137,14 @@ class Conversions:
 
     async def _outcome(self, job: Job) -> Result | tuple[Failed, bytes | None]:
         try:
-            wanted = await _to_the_end(partial(self._lay_out, job))
+            wanted = await to_the_end(partial(self._lay_out, job))
             last = await self._convert(job, wanted)
             if isinstance(last, Failed):
-                return last, await _to_the_end(partial(self._report, job, last))
-            return await _to_the_end(partial(self._take_in, job, Path(wanted.out_dir)))
+                told = msgspec.structs.replace(
+                    last, message=self._told(job, last.message), fix=self._told(job, last.fix)
+                )
+                return told, await to_the_end(partial(self._report, job, last))
+            return await to_the_end(partial(self._take_in, job, Path(wanted.out_dir)))
         except ControllerError as error:
             return Failed(kind=type(error).__name__, message=error.message, fix=error.fix), None
         except OSError as error:
@@ -181,7 +189,8 @@ class Conversions:
             if isinstance(line, Progress):
                 telling.note(line)
             else:
-                await self._ledger.run(conversions.note_warning, job, line)
+                told = msgspec.structs.replace(line, message=self._told(job, line.message))
+                await self._ledger.run(conversions.note_warning, job, told)
             if (text := _text(line)) != said:
                 await asyncio.to_thread(log.append, text.encode())
                 said = text
@@ -197,6 +206,9 @@ class Conversions:
             raise RuntimeError(f"the package is of the model {package.manifest.model}, not {job.order.model}")
         blobs = tuple(self._artifacts.put(path.read_bytes()) for _, path in package.blobs)
         return Result(manifest=package.manifest, report=package.report, blobs=blobs)
+
+    def _told(self, job: Job, text: str) -> str:
+        return in_their_words(job.order, text, str(self._files.work_dir(job.id)))
 
     def _report(self, job: Job, failed: Failed) -> bytes | None:
         """The report of a conversion that was carried out and refused."""
@@ -231,22 +243,6 @@ class Conversions:
 async def _keep_chatter(child: ConverterProcess, log: JobLog) -> None:
     async for data in child.chatter():
         await asyncio.to_thread(log.append, data)
-
-
-async def _to_the_end(work: Callable[[], T]) -> T:
-    """Do file work in a thread; one who is cancelled meanwhile waits for its end, so that it can be cleaned up."""
-    doing = asyncio.create_task(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(doing)
-    except asyncio.CancelledError:
-        await asyncio.wait([doing])
-        raise
-
-
-def _cancel(task: asyncio.Task[None]) -> None:
-    """Once: a second time would interrupt its cleaning up."""
-    if not task.cancelling():
-        task.cancel()
 
 
 def _text(line: Progress | Warned) -> str:

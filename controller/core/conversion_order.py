@@ -97,6 +97,14 @@ def request(order: ConversionOrder, path: Callable[[Part], str], out_dir: str, c
         raise Invalid(f"an option of the conversion is not right: {error}", "correct it") from error
 
 
+def in_their_words(order: ConversionOrder, text: str, work_dir: str) -> str:
+    """`text` of the converters with the client's own file names for the paths that the controller gave them."""
+    for part, given in order.inputs.items():
+        ours = f"{work_dir}/{part}" if given.suffix == ".zip" else f"{work_dir}/{part}{given.suffix}"
+        text = text.replace(ours, given.file_name) if given.digest is not None else text
+    return text.replace(f"{work_dir}/", "")
+
+
 def _recipe(text: str) -> dict[str, Any]:
     variants = text.split(",")
     if all(map(is_name, variants)):

@@ -45,7 +45,7 @@ def main() -> None:
     script = msgspec.json.decode(Path(request.source).read_bytes(), type=Script)
     _say(Progress(step=1, steps=STEPS, text="reading"))
     if script.warning:
-        _say(Warned(message=script.warning, fix="look at it"))
+        _say(Warned(message=script.warning.format(request=request), fix="look at it"))
     print(script.chatter, file=sys.stderr, flush=True)  # noqa: T201
     _say(Progress(step=2, steps=STEPS, text=HANGING if script.gate or script.end in STAY else "working"))
     _pass(script.gate)
@@ -105,6 +105,11 @@ def _break(request: ConversionRequest, script: Script) -> None:
     sys.exit(1)
 
 
+def _complain(request: ConversionRequest, script: Script) -> None:
+    _say(Failed(kind="DataError", message=f"{request.source} and {request.evaluation}/a.png", fix="mend"))
+    sys.exit(2)
+
+
 def _die(request: ConversionRequest, script: Script) -> None:
     os.kill(os.getpid(), signal.SIGSEGV)
 
@@ -146,8 +151,9 @@ def _cling(request: ConversionRequest, script: Script) -> None:
 
 STAY = ("hang", "cling")
 _ENDS = {
-    "succeed": _succeed, "refuse": _refuse, "break": _break, "die": _die, "out-of-memory": _out_of_memory,
-    "leave": _leave, "babble": _babble, "lie": _lie, "lack": _lack, "hang": _hang, "cling": _cling,
+    "succeed": _succeed, "refuse": _refuse, "complain": _complain, "break": _break, "die": _die,
+    "out-of-memory": _out_of_memory, "leave": _leave, "babble": _babble, "lie": _lie,
+    "lack": _lack, "hang": _hang, "cling": _cling,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -98,6 +98,14 @@ def test_a_conversion_that_fails_says_why_and_is_not_tried_again(
     assert desk.await_end(desk.ask(Script()), "succeeded")["version"] == 1, "the next one is not held up"
 
 
+def test_files_are_called_by_the_names_that_the_client_gave_them(desk: ConversionClient) -> None:
+    script = Script(end="complain", warning="{request.calibration} is odd")
+    number = desk.ask(script, evaluation=desk.put(_zip(**{"a.png": b"1"}), "pictures.zip"))
+    done = desk.await_end(number, "failed")
+    assert done["failure"]["message"] == "net.keras and pictures.zip/a.png"
+    assert done["warnings"][0]["message"] == "train.npz is odd"
+
+
 def test_a_refusal_keeps_its_report(desk: ConversionClient) -> None:
     done = desk.await_end(desk.ask(Script(end="refuse")), "failed")
     assert (done["report"], done["failure"]["fix"]) == ({"accuracy": 0.1}, "use more data")
