@@ -76,6 +76,7 @@ class Infirmary:
     ) -> Outcome:
         """Try the remedies in the order of the recipe, or in `order`; stops as soon as the budget holds."""
         best = first
+        self._note("none", "as calibrated", first, time.monotonic())
         for remedy in self._remedies.order if order is None else order:
             if best.holds:
                 break

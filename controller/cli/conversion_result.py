@@ -22,11 +22,11 @@ def tell(out_dir: str, report: msgspec.Raw, api: Api | None, *, as_json: bool) -
         return
     found = msgspec.json.decode(report)
     show.table(COLUMNS, rows(found), empty="no runtime was tried")
-    for tried in found.get("remedies", ()):
+    for tried in found.get("remedies", ())[1:]:  # the first is the variant without any
         show.say(f"remedy {tried['remedy']}: {tried['detail']}{' – the budget holds' if tried['held'] else ''}")
     page = (Path(out_dir) / "report.html").absolute()
     typer.echo(f"package: {out_dir}")
-    typer.echo(f"report: {page.as_uri()}")
+    typer.echo(f"report: {(version or {}).get('report_url') or page.as_uri()}")
     if version is None:
         typer.echo(f"register it with: wherry models add {out_dir}")
     else:

@@ -4,18 +4,13 @@ from wherry.converters.data.fitness import check_labels, check_variation
 from wherry.converters.data.loading import load
 from wherry.converters.data.preprocessing import parse_preprocess
 from wherry.converters.data.sample_set import SampleSet
-from wherry.converters.data.samples import Samples, check_fits, check_varies, load_samples
 from wherry.converters.data.spread import evenly
 
 __all__ = [
     "SampleSet",
-    "Samples",
-    "check_fits",
     "check_labels",
     "check_variation",
-    "check_varies",
     "evenly",
     "load",
-    "load_samples",
     "parse_preprocess",
 ]

@@ -12,7 +12,7 @@ import resource
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -62,21 +62,29 @@ def _answer(raw: bytes, lines: BinaryIO) -> None:
 
     try:
         say(_carry_out(msgspec.json.decode(raw, type=Task), lambda done, total: say(Told(done=done, total=total))))
-    except ConversionError as error:
-        say(Fault(kind=type(error).__name__, message=error.message, fix=error.fix))
     except Exception as error:  # noqa: BLE001  the boundary of the process: a bug is told as such
-        traceback.print_exc()
-        say(_told(f"{type(error).__name__}: {error}", error))
+        if not isinstance(error, ConversionError):
+            traceback.print_exc()
+        say(_fault(error))
 
 
-def _told(said: str, error: Exception) -> Fault:
-    """A full disk or memory is the user's to mend; the rest is a bug."""
+def _fault(error: Exception) -> Fault:
+    """A full disk or memory is the user's to mend, whatever was made of it; what is not ours to refuse is a bug."""
+    said = " ".join(f"{type(cause).__name__}: {cause}" for cause in _causes(error))
     if any(word in said for word in _OUT_OF_DISK):
         return Fault(kind=OutputError.__name__, message="no space left on the device", fix="free some space")
     if any(word in said for word in _OUT_OF_MEMORY):
         fix = "close other programs, use a machine with more memory, or raise limits.memory_mb in the recipe"
         return Fault(kind=Exhausted.__name__, message="the conversion needs more memory than it may have", fix=fix)
+    if isinstance(error, ConversionError):
+        return Fault(kind=type(error).__name__, message=error.message, fix=error.fix)
     return Fault(kind=type(error).__name__, message=str(error)[:2000])
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def _carry_out(task: Task, say: Callable[[int, int], None]) -> Done:

@@ -14,7 +14,7 @@ from wherry.converters.passes.table import BuildOptions, Nothing, PredictOptions
 Say = Callable[[int, int], None]
 
 MODULES: dict[Framework, str] = {
-    "keras": "wherry.converters.sources.keras_model",
+    "keras": "wherry.converters.sources.keras",
     "saved_model": "wherry.converters.sources.saved_model",
     "onnx": "wherry.converters.sources.onnx",
     "pytorch": "wherry.converters.sources.pytorch",

@@ -93,8 +93,8 @@ def test_the_same_model_gives_the_same_bytes_in_another_process(
 ) -> None:
     program = (
         "import sys; from pathlib import Path; from wherry.converters.model import SourceOptions;"
-        "from wherry.converters.sources import keras_model;"
-        "keras_model.build(Path(sys.argv[1]), SourceOptions(), Path(sys.argv[2]))"
+        "from wherry.converters.sources import keras;"
+        "keras.build(Path(sys.argv[1]), SourceOptions(), Path(sys.argv[2]))"
     )
     model = directory / "three_inputs.keras"
     command = [sys.executable, "-c", program, str(model), str(tmp_path)]

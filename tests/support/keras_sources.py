@@ -11,7 +11,7 @@ import tf_keras
 from tests.support import source_case
 from tests.support.source_case import Cases
 from wherry.converters.model import SourceOptions
-from wherry.converters.sources import keras_model
+from wherry.converters.sources import keras as source
 
 
 def three_inputs(k: Any) -> Any:
@@ -151,4 +151,4 @@ def make(directory: Path, cases: Cases) -> None:
 
 
 if __name__ == "__main__":
-    source_case.main(make, keras_model, Path(sys.argv[1]))
+    source_case.main(make, source, Path(sys.argv[1]))

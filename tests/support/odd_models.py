@@ -1,5 +1,6 @@
-"""Writes Keras models that cannot be converted: `python -m tests.support.odd_models DIR`."""
+"""Writes Keras models of unusual form: `python -m tests.support.odd_models DIR`."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ def main(directory: Path) -> None:
     other = keras.Input((4,))
     both = keras.layers.Dense(10)(keras.layers.Concatenate()([flat, other]))
     keras.Model([image, other], both).save(directory / "two_inputs.keras")
+    (directory / "two_inputs.json").write_text(json.dumps([image.name, other.name]))
     anything = keras.Input((None, None, 1))
     keras.Model(anything, keras.layers.GlobalAveragePooling2D()(anything)).save(directory / "any_size.keras")
     foreign = keras.ops.erfinv(keras.layers.Dense(10, activation="tanh")(flat))

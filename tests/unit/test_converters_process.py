@@ -12,12 +12,13 @@ import pytest
 
 from tests.support.conversion import convert, request
 from wherry.converters.errors import SourceError, UnreadableModel, UnsafeModel, UnsupportedModel
-from wherry.converters.sources import keras
+from wherry.converters.model import SourceOptions
+from wherry.converters.sources import keras, keras_file
 
 DENSE = {"module": "keras.layers", "class_name": "Dense", "config": {}, "registered_name": None}
 
 
-def keras_file(path: Path, config: dict[str, Any], version: str = "3.15.1") -> Path:
+def archive(path: Path, config: dict[str, Any], version: str = "3.15.1") -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("metadata.json", json.dumps({"keras_version": version}))
         archive.writestr("config.json", json.dumps(config))
@@ -66,25 +67,25 @@ def test_code_and_foreign_classes_are_refused_from_the_configuration(
 ) -> None:
     config = {"class_name": "Sequential", "module": "keras", "config": {"layers": [DENSE, layer]}}
     with pytest.raises(error):
-        keras.inspect(keras_file(tmp_path / "model.keras", config))
+        keras.inspect(archive(tmp_path / "model.keras", config), SourceOptions())
 
 
 def test_the_keras_that_wrote_the_file_reads_it(tmp_path: Path) -> None:
-    assert keras.inspect(keras_file(tmp_path / "new.keras", DENSE)).library == "keras"
-    assert keras.inspect(keras_file(tmp_path / "old.keras", DENSE, "2.15.0")).library == "tf_keras"
+    assert keras_file.look(archive(tmp_path / "new.keras", DENSE)).library == "keras"
+    assert keras_file.look(archive(tmp_path / "old.keras", DENSE, "2.15.0")).library == "tf_keras"
 
 
 def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
-    whole = keras_file(tmp_path / "whole.keras", DENSE).read_bytes()
+    whole = archive(tmp_path / "whole.keras", DENSE).read_bytes()
     contents = {"cut.keras": whole[:-30], "empty.keras": b"", "text.h5": b"hello", "cut.h5": b"\x89HDF\r\n\x1a\n\0"}
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     for name in contents:
         with pytest.raises(UnreadableModel, match="not a Keras model, truncated or damaged"):
-            keras.inspect(tmp_path / name)
+            keras.inspect(tmp_path / name, SourceOptions())
     (tmp_path / "model.onnx").write_bytes(b"")
     with pytest.raises(UnsupportedModel, match=r"not a .keras or .h5 file"):
-        keras.inspect(tmp_path / "model.onnx")
+        keras.inspect(tmp_path / "model.onnx", SourceOptions())
 
 
 def test_weights_alone_are_no_model(tmp_path: Path) -> None:
@@ -92,4 +93,4 @@ def test_weights_alone_are_no_model(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "weights.h5", "w") as file:
         file["kernel"] = [1.0]
     with pytest.raises(UnsupportedModel, match="perhaps only its weights"):
-        keras.inspect(tmp_path / "weights.h5")
+        keras.inspect(tmp_path / "weights.h5", SourceOptions())
