@@ -15,7 +15,7 @@ PARALLEL := --numprocesses 2 --dist loadfile
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(READY) broker ## install what is needed into .venv, and mosquitto where that is allowed
+setup: $(READY) pytorch broker ## install what is needed into .venv, and mosquitto where that is allowed
 
 $(LOCKED): requirements/all.lock
 	@"$(PYTHON)" -c 'import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else "make: Python 3.11 is needed (tflite-runtime has wheels up to it); found " + sys.version.split()[0] + ". Name one with PYTHON=/path/to/python3.11")'
@@ -28,6 +28,13 @@ $(LOCKED): requirements/all.lock
 $(READY): $(LOCKED) pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+# Optional: only where torch comes as a wheel for CPUs (version …+cpu); elsewhere it would bring gigabytes of CUDA.
+.PHONY: pytorch
+pytorch: $(READY)
+	@$(BIN)/python -c 'import torch' 2>/dev/null \
+	|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: -r requirements/pytorch.txt 2>/dev/null \
+	|| echo "PyTorch is not installed, and its tests skip: there is no wheel for CPUs here (see requirements/pytorch.txt)."
 
 # Debian starts an installed broker by itself where systemd runs; RUNLEVEL=1 says not to.
 broker:

@@ -1,6 +1,8 @@
-"""GELU, which exporters before opset 20 write as half a dozen operators around an Erf.
+"""What is written anew in an ONNX graph before onnx2tf sees it, because it gets it wrong or TFLite lacks it.
 
-TFLite has GELU but not Erf: without this, most transformers would need operators that no device has.
+- GELU, which exporters before opset 20 write as half a dozen operators around an Erf: TFLite has GELU but not
+  Erf, so that most transformers would need operators that no device has.
+- A Slice that keeps everything: onnx2tf cuts along the wrong axis where it has turned the axes before.
 """
 
 import math
@@ -29,6 +31,28 @@ def fuse_gelu(proto: Any) -> None:
         found, fused = _Finder(graph), True
     if fused and all(entry.domain != _DOMAIN for entry in proto.opset_import):
         proto.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
+
+
+def drop_idle_slices(proto: Any) -> None:
+    """Make an Identity of each Slice with as many elements after as before, and no negative steps, in place."""
+    from onnx import helper, numpy_helper
+
+    graph = proto.graph
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*graph.input, *graph.value_info, *graph.output)
+        if value.type.tensor_type.HasField("shape")
+    }
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type != "Slice":
+            continue
+        before, after = shapes.get(node.input[0]), shapes.get(node.output[0])
+        steps = constants.get(node.input[4]) if len(node.input) > 4 and node.input[4] else None
+        unknown = len(node.input) > 4 and node.input[4] and steps is None
+        backwards = steps is not None and bool((numpy_helper.to_array(steps) < 0).any())
+        if before and before == after and 0 not in before and not unknown and not backwards:
+            node.CopyFrom(helper.make_node("Identity", [node.input[0]], [node.output[0]], name=node.name))
 
 
 class _Finder:
