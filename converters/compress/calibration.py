@@ -19,10 +19,13 @@ from wherry.converters.errors import DataError, UnsupportedModel
 
 
 def calibrate(float_file: bytes, feed: Feed) -> bytes:
-    """The float file with recorded ranges. Raises DataError without samples, UnsupportedModel where it does not run."""
+    """The float file with recorded ranges.
+
+    Raises DataError for none or misshapen samples, UnsupportedModel where the file does not run.
+    """
     from tensorflow.lite.python.optimize import calibrator
 
-    counted = _Counted(feed)
+    counted = _Counted(float_file, feed)
     named = unambiguous(float_file)
     try:
         if len(graph.parse(named).subgraphs) > 1:
@@ -85,13 +88,21 @@ def _free_name(name: str, taken: set[str]) -> str:
 
 
 class _Counted:
-    """An iteration that counts, and gives lists, which is what the calibrator asks for."""
+    """An iteration that counts, checks shapes, and gives lists, which is what the calibrator asks for."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, float_file: bytes, feed: Feed) -> None:
+        subgraph = graph.parse(float_file).subgraphs[0]
+        self._shapes = [graph.shape(subgraph.tensors[index]) for index in subgraph.inputs]
         self._feed = iter(feed)
         self.samples = 0
 
     def __iter__(self) -> Iterator[list[npt.NDArray[Any]]]:
         for sample in self._feed:
             self.samples += 1
+            shapes = [tuple(array.shape) for array in sample]
+            if shapes != self._shapes:  # the calibrator would resize the model
+                raise DataError(
+                    f"calibration sample {self.samples} has the shapes {shapes}, the model takes {self._shapes}",
+                    "give each input in the model's own shape",
+                )
             yield [np.ascontiguousarray(array) for array in sample]

@@ -22,11 +22,12 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 Array = npt.NDArray[Any]
 SAMPLES = 64
+MODELS = Path(__file__).parents[3] / "shared" / "models"
 
 
 def main(directory: Path, *names: str) -> None:
     for name in names or NETWORKS:
-        make = NETWORKS[name]
+        make = (NETWORKS | {"resnet8": resnet8})[name]
         network, calibration, evaluation = make(np.random.default_rng(7))
         (directory / f"{name}.tflite").write_bytes(float_file(network))
         arrays = {f"calibration_in_{index}": array for index, array in enumerate(calibration)}
@@ -123,6 +124,19 @@ def recurrent(rng: np.random.Generator) -> tuple[Any, Sequence[Array], Sequence[
         return rng.normal(size=(SAMPLES, 20, 6)).astype(np.float32)
 
     return network, [draw()], [draw()]
+
+
+def resnet8(_rng: np.random.Generator) -> tuple[Any, Sequence[Array], Sequence[Array]]:
+    """The trained network of ../shared/models, with 500 pictures to evaluate. Not made unless named."""
+    import tf_keras
+
+    def images(name: str) -> Array:
+        with np.load(MODELS / name) as arrays:
+            found: Array = arrays["x"][:500].astype(np.float32)
+        return found
+
+    network = tf_keras.models.load_model(MODELS / "resnet8.h5", compile=False)
+    return network, [images("cifar10_calibration_300.npz")], [images("cifar10_test_1000.npz")]
 
 
 def spiky(rng: np.random.Generator) -> tuple[Any, Sequence[Array], Sequence[Array]]:
