@@ -38,7 +38,7 @@ def test_cosine_is_between_the_real_values_so_the_zero_point_counts() -> None:
 
 def test_equal_outputs_have_cosine_one_exactly_also_where_they_are_all_zero() -> None:
     values = float32(0.1, 0.2, 0.3, 0.7)
-    assert difference([FLOAT], [values], [values]) == Difference(0.0, 1.0, same_top=True)
+    assert difference([FLOAT], [values], [values]) == Difference(0.0, 1.0, same_top=True, by_output=(0.0,))
     zeros = int8(-128, -128, -128, -128)
     assert difference([INT8], [zeros], [zeros]).cosine == 1.0
     assert difference([INT8], [zeros], [int8(0, 0, 0, 0)]).cosine == 0.0
@@ -49,6 +49,17 @@ def test_the_worst_of_several_outputs_counts_and_the_first_has_the_top() -> None
     found = difference([FLOAT, INT8], want, got)
     assert found.max_abs == 9
     assert found.same_top
+
+
+def test_each_output_is_held_to_its_own_limit() -> None:
+    limits = Tolerance(family="litert", max_abs=9, min_cosine=-1, max_abs_by_output=(0.1, 9))
+    within = difference([FLOAT, INT8], [float32(0, 0, 1, 0), int8(0, 0, 1, 0)], [float32(0, 0, 1, 0), int8(0, 9, 1, 0)])
+    assert judge([within], limits).ok
+    beyond = difference([FLOAT, INT8], [float32(0, 0, 1, 0), int8(0, 0, 1, 0)], [float32(0, 0, 2, 0), int8(0, 0, 1, 0)])
+    verdict = judge([within, beyond], limits)
+    assert not verdict.ok
+    assert "output 0 off by 1, allowed 0.1" in verdict.reason
+    assert "output 1" not in verdict.reason
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
