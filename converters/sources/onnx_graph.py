@@ -6,6 +6,7 @@ Rules upheld here:
   names but ours: `in_000`, `out_000`, `t000`, so that no tool trips over what an author called things.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -313,8 +314,14 @@ def _rename_nodes(graph: Any) -> dict[str, str]:
 
 def _simplified(proto: Any) -> Any:
     """Without what can be computed now: constants, shapes, and branches that are never taken."""
-    import onnxsim
-
+    absent = "torch" not in sys.modules
+    if absent:
+        sys.modules["torch"] = None  # type: ignore[assignment]  # onnxsim would import it, where it is installed, unused
+    try:
+        import onnxsim
+    finally:
+        if absent:
+            del sys.modules["torch"]
     return _or_same(lambda: onnxsim.simplify(proto, certify=False)[0], proto)
 
 

