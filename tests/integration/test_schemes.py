@@ -118,7 +118,10 @@ def test_dynamic_layers_quantize_what_comes_and_accumulate_in_integers(float_lay
             centred = affine.quantize(x, steps).astype(np.int64) - steps.zero_point
             real = _accumulate(name, op, centred, stored) * (steps.scale * scales.astype(np.float64)) + layer.bias
             expected = np.maximum(real, 0) if op.builtinOptions.fusedActivationFunction == RELU else real
-            assert np.allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max()), name
+            error = np.abs(found - expected)
+            step = steps.scale * np.abs(layer.weights).max()
+            assert error.max() <= 1.01 * step, "kernels divide in float32: now and then one input is a step away"
+            assert (error > 1e-5 * np.abs(expected).max()).mean() < 0.05, name
 
 
 def test_int16x8_is_symmetric_with_scales_of_the_recorded_range() -> None:

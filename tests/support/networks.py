@@ -46,7 +46,10 @@ def float_file(network: Any) -> bytes:
         return {f"out_{i}": each for i, each in enumerate(found if isinstance(found, list | tuple) else [found])}
 
     module = tf.Module()
-    module.kept = [getattr(variable, "value", variable) for variable in network.variables]
+    values = [getattr(variable, "value", variable) for variable in network.variables]  # a method in tf_keras
+    module.kept = [
+        variable if callable(value) else value for variable, value in zip(network.variables, values, strict=True)
+    ]
     with tempfile.TemporaryDirectory() as directory:
         tf.saved_model.save(module, directory, signatures=tf.function(call).get_concrete_function(*specs))
         return bytes(tf.lite.TFLiteConverter.from_saved_model(directory).convert())
