@@ -1,5 +1,7 @@
 """The networks of `tests.support.networks` and their variants, made once a test process."""
 
+import atexit
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,6 +15,7 @@ FAMILIES = ("litert", "tflite-runtime")
 def networks() -> Path:
     """A directory with float files and data."""
     directory = Path(tempfile.mkdtemp(prefix="wherry-compressed-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
     run("tests.support.networks", directory)
     return directory
 
