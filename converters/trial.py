@@ -8,9 +8,10 @@ import numpy.typing as npt
 
 from wherry.converters.errors import NoRuntime
 from wherry.converters.report import FamilyResult, Scores
-from wherry.converters.verify import budget, families, operators, runtimes
+from wherry.converters.verify import budget, families, golden, operators, runtimes
 from wherry.protocol import blob
 from wherry.protocol.manifest import Operator, TensorSpec
+from wherry.protocol.runtime import Family
 
 Array = npt.NDArray[Any]
 
@@ -58,9 +59,9 @@ class Trial:
 
     @property
     def worst(self) -> Scores | None:
-        """The scores of the family that lost most; None where none ran the file."""
+        """The scores of the family that is farthest from float; None where none ran the file."""
         scores = [result.scores for result in self.results if result.scores is not None]
-        return min(scores, key=merit) if scores else None
+        return min(scores, key=lambda found: found.snr_db) if scores else None
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,6 @@ class Bench:
     layers: dict[str, str]
 
 
-def merit(scores: Scores) -> tuple[float, float, float]:
-    """For ordering: the higher the better."""
-    loss = scores.accuracy_loss
-    return (-loss if loss is not None else scores.agreement, scores.agreement, scores.snr_db)
-
-
 def look_into(path: Path, layers: dict[str, str]) -> Artifact:
     """Read the file's operators and ends. Raises UnsupportedOperators for what no runtime has built in."""
     content = path.read_bytes()
@@ -89,19 +84,24 @@ def look_into(path: Path, layers: dict[str, str]) -> Artifact:
     return Artifact(path, content, model, found, operators.has_per_channel_dense(model), *operators.tensor_specs(model))
 
 
-def attempt(name: str, path: Path, bench: Bench) -> Trial:
-    """Run the file in every installed family, and judge it."""
+def attempt(name: str, path: Path, bench: Bench, *, quick: bool = False) -> Trial:
+    """Run the file in every installed family, or only in the first, and judge it."""
     artifact = look_into(path, bench.layers)
-    file = runtimes.File(artifact.path, artifact.inputs, artifact.outputs)
-    runs = run_everywhere(file, bench)
+    file = runtimes.File(artifact.path, artifact.inputs, artifact.outputs, repeated=1 if quick else golden.CANDIDATES)
+    runs = run_in(installed()[: 1 if quick else None], file, bench)
     reference = bench.reference or next((run.real for run in runs if not run.ran.error), [])
     return Trial(name, artifact, runs, [families.judge(run, reference, bench.stick) for run in runs])
 
 
-def run_everywhere(file: runtimes.File, bench: Bench) -> list[runtimes.Run]:
-    """In every family that is installed, LiteRT first. Raises NoRuntime where there is none."""
-    installed = runtimes.installed()
-    if not installed:
+def installed() -> tuple[Family, ...]:
+    """The families of this environment, LiteRT first. Raises NoRuntime where there is none."""
+    found = runtimes.installed()
+    if not found:
         raise NoRuntime("no TFLite runtime is installed here, so nothing can be verified", "install wherry[tflite]")
-    wanted = [(family, file) for family in installed]
-    return runtimes.run_all(wanted, bench.samples, bench.scratch, memory_bytes=bench.memory_bytes)
+    return found
+
+
+def run_in(wanted: tuple[Family, ...], file: runtimes.File, bench: Bench) -> list[runtimes.Run]:
+    """The file in each of the families, in their order."""
+    jobs = [(family, file) for family in wanted]
+    return runtimes.run_all(jobs, bench.samples, bench.scratch, memory_bytes=bench.memory_bytes)

@@ -7,6 +7,9 @@ Rules upheld here:
 - Golden vectors and tolerances are of the very files that go into the package.
 """
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +49,8 @@ class Verification:
         self._recipe = found.request.recipe
         self._proof = found.proof
         self._samples = feeding.for_file(self._proof, self._model)
-        self._basis: Basis | None = None
+        self._canonical: Basis | None = None
+        self._healed: Basis | None = None
 
     def carry_out(self) -> None:
         """Raises Refused where no variant was shown to be right."""
@@ -90,7 +94,8 @@ class Verification:
             found.float_artifact = trial.look_into(file, self._model.layers)
             bench = self._bench([])
             ends = (found.float_artifact.inputs, found.float_artifact.outputs)
-            runs = trial.run_everywhere(runtimes.File(file, *ends), bench)
+            with self._calibrating():
+                runs = trial.run_in(trial.installed(), runtimes.File(file, *ends, repeated=1), bench)
             found.float_results = [families.figures(run) for run in runs]
         reference = next((run for run in runs if not run.ran.error), None)
         if reference is None:
@@ -166,12 +171,12 @@ class Verification:
                 more_samples=self._more_samples,
                 say=self._steps.within,
             )
-            outcome = infirmary.heal(variant, tried, self._start(), order)
+            outcome = infirmary.heal(variant, tried, self._calibrated(), order)
         found.remedies += outcome.tried
         found.costs = outcome.costs or found.costs
         healed = outcome.trial
         if healed is not tried:
-            self._basis = outcome.basis
+            self._healed = outcome.basis
             kept = [] if healed.name == variant else [tried]
             found.trials = [entry for entry in found.trials if entry is not tried] + kept + [healed]
         if healed.name != variant and tried in found.trials:
@@ -183,19 +188,38 @@ class Verification:
 
     def _make(self, variant: VariantName) -> Path:
         if variant in REQUANTIZED or variant == "int16x8":
-            basis = self._start() if variant == "int16x8" else (self._basis or self._start())
+            basis = (variant in REQUANTIZED and self._healed) or self._calibrated()
             files = {"calibrated": basis.calibrated}
         else:
             files = {"float": self._found.built.file}
         return self._shop.run(VARIANT, files, VariantOptions(variant=variant)).file("artifact.tflite")
 
-    def _start(self) -> Basis:
+    @contextmanager
+    def _calibrating(self) -> Iterator[None]:
+        """Calibrate meanwhile, where a variant will ask for it: the passes are idle while runtimes work."""
+        if not any(variant in (*REQUANTIZED, "int16x8") for variant in self._recipe.variants):
+            yield
+            return
+        with ThreadPoolExecutor(1) as background:
+            ready = background.submit(self._calibrated)
+            try:
+                yield
+            except BaseException:
+                self._shop.close()  # or the thread would wait for the end of the pass
+                raise
+            with suppress(UnsupportedModel):  # told of the variants that ask for it
+                ready.result()
+
+    def _calibrated(self) -> Basis:
         """The canonical file with the ranges of the calibration samples."""
+        if self._canonical is not None:
+            return self._canonical
         inputs = feeding.for_file(self._found.calibration, self._model)
         samples = feeding.save_for_file(inputs, self._model, self._scratch / "calibration.npz")
         files = {"float": self._found.built.file, "samples": samples}
         calibrated = self._shop.run(CALIBRATE, files, Nothing()).file("calibrated.tflite")
-        return Basis(self._found.built.file, calibrated, samples)
+        self._canonical = Basis(self._found.built.file, calibrated, samples)
+        return self._canonical
 
     def _more_samples(self, wanted: int) -> Path | None:
         used = self._found.calibration
