@@ -43,6 +43,7 @@ class Findings:
     evaluation: SampleSet | None
     more: Callable[[int], SampleSet]
     checks: DataChecks = field(default_factory=DataChecks)
+    ranges: str = ""
     parity: tuple[Parity, ...] = ()
     float_artifact: Artifact | None = None
     float_results: list[FamilyResult] = field(default_factory=list)

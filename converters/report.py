@@ -220,7 +220,10 @@ class FloatReport(Struct, frozen=True, kw_only=True):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """`steps_s`: seconds by step, in order; `cached` names the passes that were not done again."""
+    """`steps_s`: seconds by step, in order; `cached` names the passes that were not done again.
+
+    `ranges` are those of activations in 8 bits: as seen (minmax), or narrower.
+    """
 
     v: Literal[2] = 2
     name: str
@@ -234,6 +237,7 @@ class Report(Struct, frozen=True, kw_only=True):
     calibration: DataUsed
     evaluation: DataUsed | None
     warnings: tuple[DataWarning, ...] = ()
+    ranges: str = ""
     parity: tuple[Parity, ...] = ()
     float_model: FloatReport | None = None
     variants: tuple[VariantReport, ...] = ()

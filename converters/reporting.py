@@ -76,6 +76,7 @@ def report(found: Findings, steps_s: dict[str, float], cached: list[str], refuse
         warnings=tuple(
             DataWarning(kind=entry.kind, message=entry.message, fix=entry.fix) for entry in found.checks.warnings
         ),
+        ranges=found.ranges,
         parity=found.parity,
         float_model=_float(found),
         variants=_variants(found),

@@ -18,7 +18,7 @@ from wherry.converters import feeding, origin, trial
 from wherry.converters.errors import BadRequest, BudgetMissed, NoRuntime, UnsupportedModel
 from wherry.converters.findings import Accepted, Findings
 from wherry.converters.model import End
-from wherry.converters.passes.table import CALIBRATE, LAYERS, VARIANT, LayerOptions, Nothing, VariantOptions
+from wherry.converters.passes.table import CALIBRATE, CHOOSE, LAYERS, VARIANT, LayerOptions, Nothing, VariantOptions
 from wherry.converters.remedies import Basis, Infirmary
 from wherry.converters.report import Confusion, Join
 from wherry.converters.steps import Steps
@@ -218,6 +218,9 @@ class Verification:
         samples = feeding.save_for_file(inputs, self._model, self._scratch / "calibration.npz")
         files = {"float": self._found.built.file, "samples": samples}
         calibrated = self._shop.run(CALIBRATE, files, Nothing()).file("calibrated.tflite")
+        if self._recipe.calibration.ranges == "auto" and any(name in REQUANTIZED for name in self._recipe.variants):
+            chosen = self._shop.run(CHOOSE, files | {"calibrated": calibrated}, Nothing())
+            self._found.ranges, calibrated = chosen.result.method, chosen.file("calibrated.tflite")
         self._canonical = Basis(self._found.built.file, calibrated, samples)
         return self._canonical
 

@@ -40,9 +40,14 @@ class Budget(Table, frozen=True, kw_only=True):
 
 
 class CalibrationUse(Table, frozen=True, kw_only=True):
-    """`samples` are taken from the data, evenly spread; ranges settle after some dozens."""
+    """`samples` are taken from the data, evenly spread; ranges settle after some dozens.
+
+    `ranges` of activations in 8 bits: `minmax` are those seen, `auto` also tries narrower ones and takes whichever
+    bring the outputs nearest to float on the calibration data.
+    """
 
     samples: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 256
+    ranges: Literal["auto", "minmax"] = "auto"
 
 
 class EvaluationUse(Table, frozen=True, kw_only=True):

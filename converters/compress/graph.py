@@ -20,6 +20,9 @@ ALIGNMENT = 16
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 """Operators with inputs (activation, weights, bias)."""
 
+MOVING = {"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE"}
+"""Operators that only move values."""
+
 CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 0}
 """The axis of the output channels in the weights."""
 

@@ -27,9 +27,12 @@ def tensors(content: bytes, feed: Feed, indices: Sequence[int]) -> Iterator[dict
         yield {index: values for index in indices if (values := _values(interpreter, index)) is not None}
 
 
-def outputs(content: bytes, feed: Feed) -> list[npt.NDArray[np.float64]]:
-    """Each float output over all samples, [N, values of one sample], in the order of the file."""
-    interpreter = _interpreter(content, keep_all=False)
+def outputs(content: bytes, feed: Feed, *, fast: bool = False) -> list[npt.NDArray[np.float64]]:
+    """Each float output over all samples, [N, values of one sample], in the order of the file.
+
+    `fast` lets XNNPACK take what it can, as on a device.
+    """
+    interpreter = _interpreter(content, keep_all=False, fast=fast)
     details = [each for each in interpreter.get_output_details() if each["dtype"] == np.float32]
     found: list[list[Array]] = [[] for _ in details]
     for sample in feed:
@@ -45,14 +48,15 @@ def noise(reference: Sequence[Array], found: Sequence[Array]) -> float:
     return float(sum(((b - a) ** 2).sum() / max(float((a**2).sum()), 1e-30) for a, b in pairs))
 
 
-def _interpreter(content: bytes, *, keep_all: bool) -> Any:
+def _interpreter(content: bytes, *, keep_all: bool, fast: bool = False) -> Any:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+    kinds = OpResolverType
     interpreter = Interpreter(
         model_content=content,
         num_threads=2,
         experimental_preserve_all_tensors=keep_all,
-        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        experimental_op_resolver_type=kinds.AUTO if fast else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
     interpreter.allocate_tensors()
     return interpreter

@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from wherry.converters.compress import graph, observe, variants
 from wherry.converters.compress.observe import Sample
-from wherry.converters.compress.ranges import MOVING
 
 MAX_SAMPLES = 64
 MAX_MEASURED = 100
@@ -24,7 +23,7 @@ MAX_VALUES = 1 << 31
 
 MIN_SAMPLES = 8
 Say = Callable[[int, int], None]
-_NOT_LAYERS = {*MOVING, "QUANTIZE", "DEQUANTIZE", "SHAPE", "PACK"}
+_NOT_LAYERS = {*graph.MOVING, "QUANTIZE", "DEQUANTIZE", "SHAPE", "PACK"}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from wherry.converters.compress import graph
-from wherry.converters.compress.ranges import MOVING
 from wherry.converters.verify.signature import Signature
 from wherry.converters.verify.version_rules import RULES
 
@@ -73,7 +72,7 @@ def _fix_steps(subgraph: Any, name: str, op: Any) -> None:
     quantization = subgraph.tensors[op.outputs[0]].quantization
     if name in ("LOGISTIC", "TANH"):
         quantization.scale = np.array([_FIXED_STEP], np.float32)
-    elif name in MOVING:
+    elif name in graph.MOVING:
         quantization.scale = subgraph.tensors[op.inputs[0]].quantization.scale
 
 

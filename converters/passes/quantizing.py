@@ -9,6 +9,7 @@ from typing import Any
 
 from wherry.converters.passes.sources import load_arrays
 from wherry.converters.passes.table import (
+    Chosen,
     Equalized,
     LayerErrors,
     LayerOptions,
@@ -47,6 +48,17 @@ def ranges(files: dict[str, Path], options: RangeOptions, out: Path, _say: Say) 
     )
     (out / "calibrated.tflite").write_bytes(content)
     return Equalized(places=places)
+
+
+def choose(files: dict[str, Path], _options: Nothing, out: Path, _say: Say) -> Chosen:
+    """`calibrated` with the ranges with which int8 is nearest to float, to `calibrated.tflite`."""
+    from wherry.converters.compress import ranges as activation_ranges
+
+    content, method = activation_ranges.choose(
+        files["calibrated"].read_bytes(), files["float"].read_bytes(), list(feeds(files["samples"]))
+    )
+    (out / "calibrated.tflite").write_bytes(content)
+    return Chosen(method=method or "minmax")
 
 
 def equalize_layers(files: dict[str, Path], _options: Nothing, out: Path, _say: Say) -> Equalized:

@@ -39,6 +39,12 @@ class RangeOptions(Struct, frozen=True, kw_only=True):
     method: Literal["percentile", "mse"]
 
 
+class Chosen(Struct, frozen=True, kw_only=True):
+    """Which ranges int8 is nearest to float with."""
+
+    method: Literal["minmax", "percentile", "mse"]
+
+
 class VariantOptions(Struct, frozen=True, kw_only=True):
     """`keep`: tensor names of operators that stay in float; `mixed` only."""
 
@@ -76,7 +82,8 @@ BUILD = Pass("build", f"{_AT}.sources:build", BuildOptions, SourceModel, (*_TENS
 TO_ONNX = Pass("export to ONNX", f"{_AT}.sources:to_onnx", BuildOptions, Nothing, ("torch", "onnx"))
 PREDICT = Pass("predict", f"{_AT}.sources:predict", PredictOptions, Nothing, (*_TENSORFLOW, "onnxruntime", "torch"))
 CALIBRATE = Pass("calibrate", f"{_AT}.quantizing:calibrate", Nothing, Nothing, ("tensorflow",))
-RANGES = Pass("choose ranges", f"{_AT}.quantizing:ranges", RangeOptions, Equalized, ("tensorflow", *_RUNTIME))
+RANGES = Pass("narrow ranges", f"{_AT}.quantizing:ranges", RangeOptions, Equalized, ("tensorflow", *_RUNTIME))
+CHOOSE = Pass("choose ranges", f"{_AT}.quantizing:choose", Nothing, Chosen, ("tensorflow", *_RUNTIME))
 EQUALIZE = Pass("equalize", f"{_AT}.quantizing:equalize_layers", Nothing, Equalized, _RUNTIME)
 BIAS = Pass("correct biases", f"{_AT}.quantizing:correct_bias", Nothing, Equalized, _RUNTIME)
 VARIANT = Pass("compress", f"{_AT}.quantizing:variant", VariantOptions, Nothing, ("tensorflow", "ai-edge-quantizer"))
@@ -84,5 +91,6 @@ RANK = Pass("rank layers", f"{_AT}.quantizing:rank", RankOptions, Ranking, ("ten
 LAYERS = Pass("compare layers", f"{_AT}.quantizing:layers", LayerOptions, LayerErrors, _RUNTIME)
 
 PASSES: dict[str, Pass[Any, Any]] = {
-    work.name: work for work in (BUILD, TO_ONNX, PREDICT, CALIBRATE, RANGES, EQUALIZE, BIAS, VARIANT, RANK, LAYERS)
+    work.name: work
+    for work in (BUILD, TO_ONNX, PREDICT, CALIBRATE, RANGES, CHOOSE, EQUALIZE, BIAS, VARIANT, RANK, LAYERS)
 }
