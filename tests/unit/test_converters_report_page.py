@@ -13,6 +13,8 @@ from wherry.converters.report import Confusion, FamilyResult, Report
 from wherry.converters.report_page import verdict, words
 from wherry.converters.report_page.page import render
 
+pytestmark = pytest.mark.slow
+
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 MAX_BYTES = 1_000_000
 

@@ -17,6 +17,8 @@ from wherry.controller.cli.conversion_order import options
 from wherry.controller.errors import Invalid
 from wherry.protocol.blob import sha256
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpDesk]:

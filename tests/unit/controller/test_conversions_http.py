@@ -15,6 +15,8 @@ from tests.support.wait import wait_until
 from wherry.controller.adapters import converter_process
 from wherry.protocol.blob import sha256
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[ConversionClient]:
