@@ -22,6 +22,7 @@ from wherry.converters.verification import Verification
 from wherry.converters.verify import compare
 from wherry.converters.workshop import Workshop
 from wherry.protocol.conversion import ConversionRequest, Progress, Warned
+from wherry.protocol.recipe import REQUANTIZED
 
 Say = Callable[[Progress | Warned], None]
 
@@ -35,7 +36,8 @@ def convert(request: ConversionRequest, say: Say) -> Report:
     package.check_free(out_dir)
     source = origin.recognise(request)
     limits = request.recipe.limits
-    steps = Steps(say, expected=6 + 2 * len(request.recipe.variants))
+    compared = sum(variant in (*REQUANTIZED, "int16x8") for variant in request.recipe.variants)
+    steps = Steps(say, expected=6 + 2 * len(request.recipe.variants) + compared)
     with ExitStack() as stack:
         stage = stack.enter_context(package.staging(out_dir))
         cache = stack.enter_context(Cache(Path(request.cache_dir) if request.cache_dir else None).opened())

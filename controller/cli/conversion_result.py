@@ -9,7 +9,7 @@ import typer
 from wherry.controller.cli import show
 from wherry.controller.cli.api import Api
 
-COLUMNS = ("variant", "size", "runtime", "runs from", "agreement", "accuracy", "float", "p50 ms", "remark")
+COLUMNS = ("variant", "size", "runtime", "runs from", "agreement", "accuracy (float)", "p50 ms", "remark")
 
 
 def tell(out_dir: str, report: msgspec.Raw, api: Api | None, *, as_json: bool) -> None:
@@ -21,7 +21,9 @@ def tell(out_dir: str, report: msgspec.Raw, api: Api | None, *, as_json: bool) -
         show.as_json({"out_dir": out_dir, "report": report, "version": version})
         return
     found = msgspec.json.decode(report)
-    show.table(COLUMNS, rows(found), empty="no runtime was tried")
+    told = rows(found)
+    width = len(COLUMNS) if any(row[-1] for row in told) else len(COLUMNS) - 1
+    show.table(COLUMNS[:width], [row[:width] for row in told], empty="no runtime was tried")
     for tried in found.get("remedies", ())[1:]:  # the first is the variant without any
         show.say(f"remedy {tried['remedy']}: {tried['detail']}{' – the budget holds' if tried['held'] else ''}")
     page = (Path(out_dir) / "report.html").absolute()
@@ -39,7 +41,7 @@ def rows(report: dict[str, Any]) -> list[tuple[object, ...]]:
     for variant in report.get("variants", ()):
         runs = variant.get("runtimes", ())
         if not runs:
-            found.append((variant["name"], *["–"] * 7, f"left out: {variant.get('reason', '')}"))
+            found.append((variant["name"], *["–"] * 6, f"left out: {variant.get('reason', '')}"))
         found += [_row(variant, run) for run in runs]
     return found
 
@@ -55,16 +57,17 @@ def _row(variant: dict[str, Any], run: dict[str, Any]) -> tuple[object, ...]:
         f"{run['family']} {run['version']}",
         floor,
         show.percent(scores.get("agreement")),
-        _share(scores.get("accuracy")),
-        _share(scores.get("float_accuracy")),
+        _accuracy(scores),
         show.number(run.get("p50_ms"), 2),
         remark,
     )
 
 
-def _share(interval: dict[str, float] | None) -> str:
-    """A share with half the width of its 95 % interval, as `96.4 % ±1.2`."""
-    if interval is None:
+def _accuracy(scores: dict[str, Any]) -> str:
+    """A share with half the width of its 95 % interval, and the float model's, as `96.4 ±1.2 % (96.5)`."""
+    found, before = scores.get("accuracy"), scores.get("float_accuracy")
+    if found is None:
         return "–"
-    half = (interval["high"] - interval["low"]) / 2
-    return f"{show.percent(interval['share'])} ±{half * 100:.1f}"
+    half = (found["high"] - found["low"]) / 2
+    compared = f" ({before['share'] * 100:.1f})" if before else ""
+    return f"{found['share'] * 100:.1f} ±{half * 100:.1f} %{compared}"
