@@ -69,8 +69,9 @@ static: $(READY)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 
-bench: setup ## print the benchmark's table
+bench: setup ## print the benchmarks' tables
 	@$(BIN)/python benchmarks/voyage.py
+	@$(BIN)/python benchmarks/convert.py
 
 generated: $(READY) ## write again what is generated from the code
 	@$(BIN)/python -m wherry.protocol
