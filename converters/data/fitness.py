@@ -47,8 +47,21 @@ def checked_labels(where: str, labels: Column, count: int) -> npt.NDArray[np.int
         fix = "use y.argmax(axis=1)" if len(shape) == 2 and shape[0] == count else "give one class index a sample"
         raise DataError(f"{where}: y is {listed(shape)}, expected [{count}], one class index a sample", fix)
     if labels.dtype.kind not in "iu":
-        raise DataError(f"{where}: y holds {labels.dtype}, expected integers", "use y.astype('int64')")
+        raise _no_class_numbers(where, labels, count)
     return labels.take(np.arange(count)).reshape(count).astype(np.int64)
+
+
+def _no_class_numbers(where: str, labels: Column, count: int) -> DataError:
+    if labels.dtype.kind == "f" and (values := labels.take(np.arange(count))).size and (values % 1).any():
+        return DataError(
+            f"{where}: y holds {labels.dtype} with fractions, which are no class numbers",
+            "leave `y` out for a model that predicts values; agreement with the float model is then the criterion",
+        )
+    fix = "use numpy.unique(y, return_inverse=True)[1], if the model's classes are in the order of their names"
+    return DataError(
+        f"{where}: y holds {labels.dtype}, expected integers",
+        fix if labels.dtype.kind in "US" else "use y.astype('int64')",
+    )
 
 
 def typed(name: str, values: Array, end: End) -> Array:
@@ -82,7 +95,8 @@ def check_labels(samples: SampleSet, classes: int | None) -> None:
     if classes is None:
         raise DataError(
             f"{samples.where}: has labels, but the model's output is not one score a class",
-            "leave `y` out, or put the pictures into one folder; agreement with the float model is then the criterion",
+            "name an output with one score a class as evaluation.output in a recipe; where there is none, "
+            "leave `y` out, or put the pictures into one folder: agreement with the float model is then the criterion",
         )
     if samples.class_names and len(samples.class_names) > classes:
         raise DataError(

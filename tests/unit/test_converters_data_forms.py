@@ -206,8 +206,19 @@ def test_labels_are_held_against_the_model(tmp_path: Path) -> None:
     check_labels(found.without_labels(), None)
     with pytest.raises(DataError, match="labels are between 0 and 10, the model has the classes 0 to 9"):
         check_labels(found, 10)
-    with pytest.raises(DataError, match="not one score a class"):
+    with pytest.raises(DataError, match="not one score a class") as caught:
         check_labels(found, None)
+    assert "evaluation.output" in caught.value.fix
+
+
+def test_values_in_place_of_labels_are_told_from_class_numbers(tmp_path: Path) -> None:
+    fractions = refused(save(tmp_path / "a.npz", x=PICTURES, y=np.linspace(0.5, 9, 6, dtype=np.float32)), LAST)
+    assert "y holds float32 with fractions, which are no class numbers" in fractions.message
+    assert "leave `y` out" in fractions.fix
+    whole = refused(save(tmp_path / "b.npz", x=PICTURES, y=np.arange(6.0)), LAST)
+    assert whole.fix == "use y.astype('int64')"
+    names = refused(save(tmp_path / "c.npz", x=PICTURES, y=np.array(["cat"] * 6)), LAST)
+    assert "numpy.unique" in names.fix
 
 
 def test_a_constant_is_no_data(tmp_path: Path) -> None:
