@@ -9,6 +9,7 @@ Rules upheld here:
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ SAVE_AGAIN = "save the whole model again with model.save(path), and copy it comp
 _BUILT_IN = ("keras", "tf_keras", "builtins")
 _CODE = ("Lambda", "__lambda__")
 _HALF = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
+_DAMAGE = (OSError, ValueError, TypeError, AttributeError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile)
+"""What zipfile, json and h5py raise for files that are not what they seem."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +46,16 @@ def look(path: Path, *, trust: bool = False) -> KerasFile:
         raise SourceMissing(f"{path}: no such file", "check the path of the model")
     try:
         config, version = _READERS[path.suffix.lower()](path)
+        half = any(_half(node) for node in _nodes(config))
     except KeyError as error:
         raise UnsupportedModel(f"{path}: not a .keras or .h5 file", "save the model with Keras as .keras") from error
     except PermissionError as error:
         raise SourceMissing(f"{path}: not readable by this user", "change its permissions") from error
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise UnreadableModel(f"{path}: not a Keras model, truncated or damaged", SAVE_AGAIN) from error
     runs_code = _refuse_code(path, config, trust=trust)
     library: Library = "tf_keras" if version.startswith(("1.", "2.")) else "keras"
-    return KerasFile(path, library, runs_code, half=any(_half(node) for node in _nodes(config)))
+    return KerasFile(path, library, runs_code, half)
 
 
 def in_float32(file: KerasFile, scratch: Path) -> Path:
@@ -81,7 +85,10 @@ def _read_archive(path: Path) -> tuple[Any, str]:
         if "config.json" not in names or archive.testzip() is not None:
             raise ValueError("no configuration, or a damaged member")
         metadata = json.loads(archive.read("metadata.json")) if "metadata.json" in names else {}
-        return json.loads(archive.read("config.json")), str(metadata.get("keras_version", "3."))
+        config = json.loads(archive.read("config.json"))
+    if isinstance(config, dict):
+        config.pop("compile_config", None)  # of training; with compile=False neither Keras reads it
+    return config, str(metadata.get("keras_version", "3."))
 
 
 def _read_hdf5(path: Path) -> tuple[Any, str]:

@@ -11,6 +11,7 @@ import re
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -123,7 +124,7 @@ def _load_once(path: Path, signature: str, *_changed: int) -> _Loaded:
 
     graphs = saved_model_file.read(_read(path)[0])
     key = _choose(path, _served(path, graphs).signatures, SourceOptions(signature=signature))
-    with _directory(path) as directory:
+    with unpacked(path) as directory:
         try:
             root = tf.saved_model.load(str(directory), tags=["serve"] if len(graphs) > 1 else None)
             function = root.signatures[key]
@@ -156,11 +157,18 @@ def _read(path: Path) -> tuple[bytes, set[str]]:
             raise SourceMissing(f"{path}: not readable by this user", "change its permissions") from error
     if not path.exists():
         raise SourceMissing(f"{path}: no such directory", "check the path of the model")
+    with _opened(path) as archive:
+        inside = _inside(path, archive)
+        return archive.read(inside[_GRAPH]), set(inside)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The archive; whatever reading it raises is about the file."""
     try:
         with zipfile.ZipFile(path) as archive:
-            inside = _inside(path, archive)
-            return archive.read(inside[_GRAPH]), set(inside)
-    except (OSError, zipfile.BadZipFile, RuntimeError) as error:
+            yield archive
+    except (OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
         raise UnreadableModel(f"{path}: not a SavedModel directory, nor a sound .zip of one", _EXPORT_AGAIN) from error
 
 
@@ -188,17 +196,18 @@ def _inside(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 
 @contextmanager
-def _directory(path: Path) -> Iterator[Path]:
-    """The directory itself, or the unpacked one for as long as it is needed."""
+def unpacked(path: Path) -> Iterator[Path]:
+    """The directory itself, or the unpacked one for as long as it is needed. Raises SourceError."""
     if path.is_dir():
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="wherry-saved-model-") as scratch, zipfile.ZipFile(path) as archive:
-        for name, info in _inside(path, archive).items():
-            target = Path(scratch) / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(info) as packed, target.open("wb") as unpacked:
-                shutil.copyfileobj(packed, unpacked)
+    with tempfile.TemporaryDirectory(prefix="wherry-saved-model-") as scratch:
+        with _opened(path) as archive:
+            for name, info in _inside(path, archive).items():
+                target = Path(scratch) / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(info) as packed, target.open("wb") as file:
+                    shutil.copyfileobj(packed, file)
         yield Path(scratch)
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests.support.conversion import convert, request
 from wherry.converters.errors import SourceError, UnreadableModel, UnsafeModel, UnsupportedModel
 from wherry.converters.model import SourceOptions
-from wherry.converters.sources import keras, keras_file
+from wherry.converters.sources import keras, keras_file, saved_model
 
 DENSE = {"module": "keras.layers", "class_name": "Dense", "config": {}, "registered_name": None}
 
@@ -86,6 +86,48 @@ def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"")
     with pytest.raises(UnsupportedModel, match=r"not a .keras or .h5 file"):
         keras.inspect(tmp_path / "model.onnx", SourceOptions())
+
+
+def spoiled(path: Path, member: str) -> None:
+    """Alter the first packed byte of a member, which then cannot be unpacked."""
+    with zipfile.ZipFile(path) as archive:
+        info = archive.getinfo(member)
+    content = bytearray(path.read_bytes())
+    content[info.header_offset + 30 + len(member)] ^= 0xFF
+    path.write_bytes(content)
+
+
+def test_an_archive_that_cannot_be_unpacked_is_refused(tmp_path: Path) -> None:
+    keras_path, saved_path = tmp_path / "packed.keras", tmp_path / "packed.zip"
+    for path, member in ((keras_path, "config.json"), (saved_path, "net/saved_model.pb")):
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(member, json.dumps(DENSE))
+        spoiled(path, member)
+    with pytest.raises(UnreadableModel, match="not a Keras model, truncated or damaged"):
+        keras.inspect(keras_path, SourceOptions())
+    with pytest.raises(UnreadableModel, match="nor a sound"):
+        saved_model.inspect(saved_path, SourceOptions())
+
+
+def test_a_damaged_member_that_only_loading_reads_is_the_files_fault(tmp_path: Path) -> None:
+    path, member = tmp_path / "packed.zip", "net/variables/variables.index"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("net/saved_model.pb", b"graph")
+        archive.writestr(member, b"index" * 20)
+    spoiled(path, member)
+    with pytest.raises(UnreadableModel, match="nor a sound"), saved_model.unpacked(path):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("config", "metadata"), [(DENSE, []), ({"class_name": "Policy", "config": "half"}, {"keras_version": "3"})]
+)
+def test_a_description_of_another_form_is_refused(tmp_path: Path, config: Any, metadata: Any) -> None:
+    with zipfile.ZipFile(tmp_path / "odd.keras", "w") as archive:
+        archive.writestr("metadata.json", json.dumps(metadata))
+        archive.writestr("config.json", json.dumps(config))
+    with pytest.raises(UnreadableModel, match="not a Keras model, truncated or damaged"):
+        keras.inspect(tmp_path / "odd.keras", SourceOptions())
 
 
 def test_weights_alone_are_no_model(tmp_path: Path) -> None:
