@@ -31,7 +31,7 @@ def found(directory: Path) -> dict[str, Outcome]:
     [
         *("three_inputs", "dicts", "sequential", "recurrent", "half", "sized", "trusted"),
         *("old-three_inputs", "old-dicts", "old-sequential", "old-recurrent", "old-half", "old-sized", "old-trusted"),
-        *("int32", "int64", "uint8", "bool", "float16", "built", "new_h5", "old_zip"),
+        *("int32", "int64", "uint8", "bool", "float16", "built", "own_loss", "new_h5", "old_zip"),
     ],
 )
 def test_the_float_file_computes_what_the_model_computes(found: dict[str, Outcome], case: str) -> None:

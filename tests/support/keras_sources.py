@@ -101,6 +101,18 @@ def code(k: Any) -> Any:
     return k.Model(x, k.layers.Lambda(lambda v: v * 2.0 + 1.0, output_shape=(4,))(x))
 
 
+def own_loss(k: Any) -> Any:
+    """Trained with functions of the author's own, which the file names, and which nobody needs for inference."""
+    x = k.Input((4,))
+    model = k.Model(x, k.layers.Dense(3)(x))
+    model.compile("sgd", loss=lambda y, p: (y - p) ** 2, metrics=[_error])
+    return model
+
+
+def _error(expected: Any, found: Any) -> Any:
+    return abs(expected - found)
+
+
 def stateful(k: Any) -> Any:
     x = k.Input(batch_shape=(1, 8, 3))
     return k.Model(x, k.layers.LSTM(4, stateful=True)(x))
@@ -129,7 +141,7 @@ def make(directory: Path, cases: Cases) -> None:
     old_too = False
     for dtype in ("int32", "int64", "uint8", "bool", "float16"):
         both(dtype, lambda k, dtype=dtype: typed(k, dtype))
-    for function in (foreign, stateful, never_built):
+    for function in (foreign, stateful, never_built, own_loss):
         both(function.__name__, function)
     both("built", never_built, SourceOptions(input_shapes={"": (1, 7)}))
     sizes = {
