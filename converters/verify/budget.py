@@ -1,7 +1,8 @@
 """What compressing may cost. Pure decisions.
 
-With labels the loss of accuracy decides, and agreement is only reported: a model may change its mind
-on samples that it got wrong. Without labels agreement with the float model decides, over all outputs.
+With labels the loss of accuracy decides on the output that they belong to, and its agreement is only reported: a
+model may change its mind on samples that it got wrong. Without labels, and on all other outputs, agreement with the
+float model decides.
 """
 
 from collections.abc import Sequence
@@ -77,6 +78,22 @@ def score(reference: Reals, found: Reals, stick: Yardstick) -> Scores:
         scores,
         float_accuracy=interval(int(was_right.sum()), count),
         mcnemar=mcnemar(int((was_right & ~is_right).sum()), int((is_right & ~was_right).sum())),
+    )
+
+
+def breach_elsewhere(reference: Reals, found: Reals, stick: Yardstick) -> str:
+    """Why the outputs beside the labelled one miss the budget, in words; empty where they hold it, or are none."""
+    if stick.labels is None or not stick.against_float or len(reference) < 2:
+        return ""
+    count = min(len(reference[0]), len(found[0]))
+    others = zip(reference, found, stick.classes, strict=True)
+    shares = [compare.agreement(a[:count], b[:count], classes=c) for a, b, c in others]
+    worst = min(share for index, share in enumerate(shares) if index != stick.labelled)
+    if worst >= stick.budget.min_agreement - 1e-9:
+        return ""
+    return (
+        f"an output without labels agrees with the float model on {worst:.1%} of {count} samples"
+        f" where {stick.budget.min_agreement:.1%} is required"
     )
 
 

@@ -36,7 +36,7 @@ def judge(run: Run, reference: Reals, stick: budget.Yardstick) -> FamilyResult:
     if not result.ok:
         return result
     scores = budget.score(reference, run.real, stick)
-    breach = budget.breach(scores, stick.budget)
+    breach = budget.breach(scores, stick.budget) or budget.breach_elsewhere(reference, run.real, stick)
     return msgspec.structs.replace(result, ok=not breach, reason=breach, scores=scores)
 
 

@@ -93,6 +93,19 @@ def test_the_worst_of_several_outputs_decides_and_labels_belong_to_one() -> None
     assert found.accuracy.share == 1.0
 
 
+def test_an_output_without_labels_must_agree_although_another_has_labels() -> None:
+    picture = RNG.normal(size=(200, 4, 4)).astype(np.float32)
+    spoiled = [picture * np.float32(0.5), OUTPUTS]
+    stick = budget.yardstick(BUDGET, [(4, 4), (10,)], "auto", OUTPUTS.argmax(axis=1), 1)
+    assert not budget.breach(budget.score([picture, OUTPUTS], spoiled, stick), BUDGET)
+    said = budget.breach_elsewhere([picture, OUTPUTS], spoiled, stick)
+    assert said.startswith("an output without labels agrees with the float model on 7"), "half of the values: 75 %"
+    changed_mind = [picture, -OUTPUTS]
+    assert not budget.breach_elsewhere([picture, OUTPUTS], changed_mind, stick), "accuracy decides on the labelled one"
+    alone = budget.yardstick(BUDGET, [(10,)], "auto", OUTPUTS.argmax(axis=1), 0)
+    assert not budget.breach_elsewhere([OUTPUTS], [-OUTPUTS], alone)
+
+
 def test_each_of_several_outputs_has_a_tolerance_of_its_own() -> None:
     pixels, scores = Spread(max_abs=9, min_cosine=1, top1_share=1), Spread(max_abs=0, min_cosine=1, top1_share=1)
     found = tolerance.tolerance("litert", [pixels, scores], 8, [STEPS, REALS], [100.0, 1.0])
