@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wherry.converters.cache import content_digest
-from wherry.converters.errors import SourceMissing, UnsupportedModel
+from wherry.converters.errors import ConversionError, SourceMissing, UnsupportedModel
 from wherry.converters.model import Framework, SourceModel, SourceOptions
 from wherry.converters.passes import sources
 from wherry.converters.passes.table import BUILD, PREDICT, TO_ONNX, BuildOptions, PredictOptions
@@ -85,7 +85,17 @@ def recognise(request: ConversionRequest) -> Origin:
 
 
 def build(origin: Origin, shop: Workshop, torch_shop: Workshop) -> Built:
-    """Bring it to TFLite. PyTorch goes by ONNX, in a process without TensorFlow."""
+    """Bring it to TFLite. PyTorch goes by ONNX, in a process without TensorFlow. Every refusal names the source."""
+    try:
+        return _build(origin, shop, torch_shop)
+    except ConversionError as error:
+        named = origin.spec or str(origin.path)
+        if named in error.message:
+            raise
+        raise type(error)(f"{named}: {error.message}", error.fix) from error
+
+
+def _build(origin: Origin, shop: Workshop, torch_shop: Workshop) -> Built:
     keep = origin.path is not None
     options = BuildOptions(framework=origin.framework, source=_anywhere(origin.options), spec=origin.spec)
     if origin.framework != "pytorch":

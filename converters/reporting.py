@@ -86,7 +86,7 @@ def report(found: Findings, steps_s: dict[str, float], cached: list[str], refuse
         labels=found.labels,
         confusions=tuple(found.confusions),
         tools=_tools(found),
-        steps_s=steps_s,
+        steps_s=dict(steps_s),
         cached=tuple(cached),
     )
 

@@ -100,14 +100,15 @@ def test_parity_refuses_a_float_file_with_damaged_weights(
 ) -> None:
     expected = np.load(float_digits / "expected.npy")
     last = real.layers[-1]
-    assert parity.require(expected, real.run(heldout, [last.output])[0]).snr_db > 90
+    (whole,) = parity.measure(["digits"], [expected], real.run(heldout, [last.output]))
+    assert whole.snr_db > 90
     content = real.path.read_bytes()
     weights = last.weights.tobytes()
     damaged = tmp_path / "damaged.tflite"
     damaged.write_bytes(content.replace(weights, (last.weights * np.float32(1.02)).tobytes()))
     assert damaged.read_bytes() != content
     with pytest.raises(ParityLost):
-        parity.require(expected, TfliteFile(damaged).run(heldout, [last.output])[0])
+        parity.require(parity.measure(["digits"], [expected], TfliteFile(damaged).run(heldout, [last.output])))
 
 
 def _affine(file: TfliteFile, index: int) -> Quantization:
