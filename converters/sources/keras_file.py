@@ -8,6 +8,8 @@ Rules upheld here:
 """
 
 import json
+import subprocess
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -20,6 +22,9 @@ from wherry.converters.errors import SourceMissing, UnreadableModel, UnsafeModel
 Library = Literal["keras", "tf_keras"]
 
 SAVE_AGAIN = "save the whole model again with model.save(path), and copy it completely"
+HDF5_TIMEOUT_S = 60
+"""The description of the largest network is read in a fraction of a second."""
+
 _BUILT_IN = ("keras", "tf_keras", "builtins")
 _CODE = ("Lambda", "__lambda__")
 _HALF = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
@@ -92,13 +97,16 @@ def _read_archive(path: Path) -> tuple[Any, str]:
 
 
 def _read_hdf5(path: Path) -> tuple[Any, str]:
-    """The configuration and the Keras version in an `.h5` file."""
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        if "model_config" not in file.attrs:
-            raise UnsupportedModel(f"{path}: holds no model, perhaps only its weights", SAVE_AGAIN)
-        return json.loads(file.attrs["model_config"]), str(file.attrs.get("keras_version", "2."))
+    """The configuration and the Keras version in an `.h5` file. Whatever HDF5 does with it, it does to a child."""
+    path.open("rb").close()  # or tells that it may not be read
+    command = [sys.executable, "-m", "wherry.converters.sources.hdf5_child", str(path), str(HDF5_TIMEOUT_S)]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode != 0:
+        raise ValueError(f"HDF5 ended with {done.returncode}: {done.stderr.decode(errors='replace')[-300:]}")
+    found: dict[str, str] = json.loads(done.stdout)
+    if "model_config" not in found:
+        raise UnsupportedModel(f"{path}: holds no model, perhaps only its weights", SAVE_AGAIN)
+    return json.loads(found["model_config"]), found.get("keras_version", "2.")
 
 
 _READERS = {".keras": _read_archive, ".h5": _read_hdf5, ".hdf5": _read_hdf5}

@@ -130,6 +130,19 @@ def test_a_description_of_another_form_is_refused(tmp_path: Path, config: Any, m
         keras.inspect(tmp_path / "odd.keras", SourceOptions())
 
 
+def test_a_file_in_which_hdf5_loops_for_ever_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "loop.h5", "w") as file:
+        file.attrs["model_config"] = json.dumps(DENSE)
+    content = bytearray((tmp_path / "loop.h5").read_bytes())
+    size = content.index(b"GCOL") + 24  # of the first object in the heap; the next one is then the same again
+    content[size : size + 8] = (2**64 - 16).to_bytes(8, "little")
+    (tmp_path / "loop.h5").write_bytes(content)
+    monkeypatch.setattr(keras_file, "HDF5_TIMEOUT_S", 2)
+    with pytest.raises(UnreadableModel, match="not a Keras model, truncated or damaged"):
+        keras.inspect(tmp_path / "loop.h5", SourceOptions())
+
+
 def test_weights_alone_are_no_model(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "weights.h5", "w") as file:
