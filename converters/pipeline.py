@@ -8,6 +8,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
+
 from wherry.converters import feeding, origin, package, reporting
 from wherry.converters.cache import Cache
 from wherry.converters.data import SampleSet, check_labels, check_variation, load
@@ -103,6 +105,10 @@ def _read(request: ConversionRequest, built: Built) -> Findings:
     return found
 
 
+def _is_binary(samples: SampleSet) -> bool:
+    return samples.labels is None or set(np.unique(samples.labels)) <= {0, 1}
+
+
 def _check_classes(found: Findings) -> None:
     """Labels must be classes of the output that they belong to. Raises DataError and BadRequest."""
     end = found.labelled_end
@@ -110,9 +116,11 @@ def _check_classes(found: Findings) -> None:
     shape = shape[1:] if end.batched else shape
     values = found.request.recipe.evaluation.task == "values"
     classes = shape[0] if compare.is_scores(shape) and not values else None
-    for samples in (found.calibration, found.evaluation):
-        if samples is not None:
-            check_labels(samples, classes)
+    sets = [samples for samples in (found.calibration, found.evaluation) if samples is not None]
+    if shape == (1,) and all(_is_binary(samples) for samples in sets):
+        classes = 2  # one score for the second of two classes
+    for samples in sets:
+        check_labels(samples, classes)
     given = len(found.request.labels)
     if given and given != classes:
         raise BadRequest(

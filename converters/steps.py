@@ -4,13 +4,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from wherry.protocol.conversion import Progress
+from wherry.protocol.conversion import Progress, Warned
 
 
 class Steps:
     """`expected` steps are announced; a remedy more only moves the end."""
 
-    def __init__(self, say: Callable[[Progress], None], expected: int) -> None:
+    def __init__(self, say: Callable[[Progress | Warned], None], expected: int) -> None:
         self._say = say
         self._expected = expected
         self._begun = 0
@@ -27,6 +27,10 @@ class Steps:
         started = time.monotonic()
         yield
         self.took_s[self._text] = round(self.took_s.get(self._text, 0.0) + time.monotonic() - started, 3)
+
+    def warn(self, message: str, fix: str) -> None:
+        """Something that was found on the way, and that the user should know."""
+        self._say(Warned(message=message, fix=fix))
 
     def within(self, done: int, total: int) -> None:
         """How far the current step is."""

@@ -51,6 +51,7 @@ class Verification:
         self._samples = feeding.for_file(self._proof, self._model)
         self._canonical: Basis | None = None
         self._healed: Basis | None = None
+        self._reading = compare.SCORES
 
     def carry_out(self) -> None:
         """Raises Refused where no variant was shown to be right."""
@@ -102,8 +103,9 @@ class Verification:
             raise NoRuntime(f"no runtime here runs the float TFLite: {families.said(found.float_results)}")
         found.parity = parity.measure([end.name for end in self._model.outputs], expected, reference.real)
         parity.require(found.parity)
+        bench = self._bench(reference.real)
         self._count_confusion("float", reference.real)
-        return self._bench(reference.real)
+        return bench
 
     def _bench(self, reference: runtimes.Reals) -> Bench:
         shapes = [_sample_shape(end) for end in self._model.outputs]
@@ -111,11 +113,13 @@ class Verification:
         stick = budget.yardstick(
             self._recipe.budget,
             shapes,
+            reference,
             self._recipe.evaluation.task,
             self._proof.labels,
             labelled,
             against_float=not self._model.quantized,
         )
+        self._reading = stick.readings[labelled]
         return Bench(
             samples=self._samples,
             reference=reference,
@@ -200,6 +204,7 @@ class Verification:
         if not any(variant in (*REQUANTIZED, "int16x8") for variant in self._recipe.variants):
             yield
             return
+        self._shop.start()  # by this thread: a child is killed when the thread that started it ends
         with ThreadPoolExecutor(1) as background:
             ready = background.submit(self._calibrated)
             try:
@@ -258,6 +263,8 @@ class Verification:
                 )
                 for join in uneven
             )
+            for join in uneven:
+                self._steps.warn(join.sentence, "let the network give them as outputs of their own")
 
     def _require_one(self) -> None:
         """Raises BudgetMissed or NoRuntime where no variant is left."""
@@ -300,7 +307,7 @@ class Verification:
         scores = outputs[self._found.labelled]
         if labels is None or scores.shape[-1] > MAX_CONFUSION_CLASSES:
             return
-        counts = compare.confusion(scores, labels[: len(scores)])
+        counts = compare.confusion(scores, labels[: len(scores)], self._reading)
         self._found.confusions.append(Confusion(who=who, counts=tuple(tuple(int(n) for n in row) for row in counts)))
 
 

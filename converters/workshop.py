@@ -75,6 +75,10 @@ class Workshop:
     ) -> None:
         self.close()
 
+    def start(self) -> None:
+        """Have a child, which other threads may then work with. It is killed when the thread that starts it ends."""
+        self._alive()
+
     def close(self) -> None:
         """End the child."""
         child, self._child, self._pending = self._child, None, b""

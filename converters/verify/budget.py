@@ -22,13 +22,13 @@ Reals = Sequence[compare.Outputs]
 
 @dataclass(frozen=True)
 class Yardstick:
-    """How outputs are compared: `labels` belong to output `labelled`; `classes` says which outputs have a top class.
+    """How outputs are compared: each by its reading; `labels` belong to output `labelled`.
 
     Without a float model, runtimes are compared with each other, and no accuracy was lost that anybody knows of.
     """
 
     budget: Budget
-    classes: tuple[bool, ...]
+    readings: tuple[compare.Reading, ...]
     labels: npt.NDArray[np.int64] | None = None
     labelled: int = 0
     against_float: bool = True
@@ -37,24 +37,34 @@ class Yardstick:
 def yardstick(
     budget: Budget,
     shapes: Sequence[tuple[int, ...]],
+    reference: Reals,
     task: Literal["auto", "classes", "values"],
     labels: npt.NDArray[np.int64] | None,
     labelled: int,
     *,
     against_float: bool = True,
 ) -> Yardstick:
-    """For outputs of `shapes`, without their batch. Labels make their output one of classes, whatever `task` says."""
-    seen = [task != "values" and compare.is_scores(shape) for shape in shapes]
-    if labels is not None:
-        seen[labelled] = True
-    return Yardstick(budget, tuple(seen), labels, labelled, against_float)
+    """For outputs of `shapes`, without their batch; `reference` are the float model's, or none where there is none.
+
+    Labels make their output one of classes, whatever `task` says.
+    """
+    readings = []
+    for index, shape in enumerate(shapes):
+        values = reference[index] if reference else None
+        if labels is not None and index == labelled:
+            readings.append(compare.SCORES if compare.is_scores(shape) else compare.binary(values))
+        elif task == "auto" and values is not None:
+            readings.append(compare.reading(values))
+        else:
+            readings.append(compare.Reading(classes=task != "values" and compare.is_scores(shape)))
+    return Yardstick(budget, tuple(readings), labels, labelled, against_float)
 
 
 def score(reference: Reals, found: Reals, stick: Yardstick) -> Scores:
     """Compare as many samples as both have, which is a prefix of both. Agreement and cosine are of the worst output."""
     count = min(len(reference[0]), len(found[0]))
     pairs = [(a[:count], b[:count]) for a, b in zip(reference, found, strict=True)]
-    agreements = [compare.agreement(a, b, classes=c) for (a, b), c in zip(pairs, stick.classes, strict=True)]
+    agreements = [compare.agreement(a, b, how) for (a, b), how in zip(pairs, stick.readings, strict=True)]
     worst = int(np.argmin(agreements))
     cosines = np.stack([compare.cosines(a, b) for a, b in pairs]).min(axis=0)
     scores = Scores(
@@ -63,17 +73,17 @@ def score(reference: Reals, found: Reals, stick: Yardstick) -> Scores:
         mean_cosine=float(cosines.mean()),
         min_cosine=float(cosines.min()),
         snr_db=round(min(compare.snr_db(a, b) for a, b in pairs), 2),
-        agreement_interval=interval(round(agreements[worst] * count), count) if stick.classes[worst] else None,
+        agreement_interval=interval(round(agreements[worst] * count), count) if stick.readings[worst].classes else None,
     )
     if stick.labels is None:
         return scores
     before, after = pairs[stick.labelled]
-    labels = stick.labels[:count]
-    is_right = compare.right(after, labels)
+    labels, how = stick.labels[:count], stick.readings[stick.labelled]
+    is_right = compare.right(after, labels, how)
     scores = msgspec.structs.replace(scores, accuracy=interval(int(is_right.sum()), count))
     if not stick.against_float:
         return scores
-    was_right = compare.right(before, labels)
+    was_right = compare.right(before, labels, how)
     return msgspec.structs.replace(
         scores,
         float_accuracy=interval(int(was_right.sum()), count),
@@ -86,8 +96,8 @@ def breach_elsewhere(reference: Reals, found: Reals, stick: Yardstick) -> str:
     if stick.labels is None or not stick.against_float or len(reference) < 2:
         return ""
     count = min(len(reference[0]), len(found[0]))
-    others = zip(reference, found, stick.classes, strict=True)
-    shares = [compare.agreement(a[:count], b[:count], classes=c) for a, b, c in others]
+    outputs = zip(reference, found, stick.readings, strict=True)
+    shares = [compare.agreement(a[:count], b[:count], how) for a, b, how in outputs]
     worst = min(share for index, share in enumerate(shares) if index != stick.labelled)
     if worst >= stick.budget.min_agreement - 1e-9:
         return ""
@@ -127,6 +137,11 @@ def breach(scores: Scores, budget: Budget) -> str:
         )
     if scores.agreement >= budget.min_agreement - 1e-9:
         return ""
+    if scores.agreement_interval is None:
+        return (
+            f"reproduces {scores.agreement:.1%} of the variance of the float model's outputs on"
+            f" {scores.samples} samples where {budget.min_agreement:.1%} is required"
+        )
     return (
         f"agrees with the float model on {scores.agreement:.1%} of {scores.samples} samples"
         f" where {budget.min_agreement:.1%} is required"

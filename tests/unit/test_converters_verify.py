@@ -15,11 +15,12 @@ BUDGET = Budget(max_accuracy_loss=0.01, min_agreement=0.99)
 
 
 STEPS = TensorSpec(name="y", shape=(1, 1), dtype="int8", quantization=Quantization(scale=1.0, zero_point=0))
+VALUES = compare.Reading(classes=False)
 REALS = TensorSpec(name="y", shape=(1, 1), dtype="float32")
 
 
 def score(found: np.ndarray, labels: np.ndarray | None) -> Scores:
-    stick = budget.yardstick(BUDGET, [(10,)], "auto", labels, 0)
+    stick = budget.yardstick(BUDGET, [(10,)], [OUTPUTS], "auto", labels, 0)
     return budget.score([OUTPUTS], [found], stick)
 
 
@@ -41,11 +42,11 @@ def test_cosines_know_zero_outputs() -> None:
 def test_agreement_is_top1_for_scores_and_explained_variance_otherwise() -> None:
     swapped = OUTPUTS.copy()
     swapped[:20] = -swapped[:20]
-    assert compare.agreement(OUTPUTS, swapped, classes=True) == pytest.approx(0.9)
+    assert compare.agreement(OUTPUTS, swapped, compare.SCORES) == pytest.approx(0.9)
     one = OUTPUTS[:, :1]
-    assert compare.agreement(one, one, classes=False) == 1.0
-    assert compare.agreement(one, np.zeros_like(one), classes=False) == pytest.approx(0.0, abs=0.05)
-    assert compare.agreement(one, one * np.float32(0.9), classes=False) == pytest.approx(0.99, abs=0.001)
+    assert compare.agreement(one, one, VALUES) == 1.0
+    assert compare.agreement(one, np.zeros_like(one), VALUES) == pytest.approx(0.0, abs=0.05)
+    assert compare.agreement(one, one * np.float32(0.9), VALUES) == pytest.approx(0.99, abs=0.001)
 
 
 def test_parity_takes_rounding_and_refuses_a_scaled_output() -> None:
@@ -84,8 +85,8 @@ def test_an_interval_and_the_paired_test_are_those_of_the_textbook() -> None:
 
 def test_the_worst_of_several_outputs_decides_and_labels_belong_to_one() -> None:
     labels = OUTPUTS.argmax(axis=1)
-    stick = budget.yardstick(BUDGET, [(4, 4), (10,)], "auto", labels, 1)
     picture = RNG.normal(size=(200, 4, 4)).astype(np.float32)
+    stick = budget.yardstick(BUDGET, [(4, 4), (10,)], [picture, OUTPUTS], "auto", labels, 1)
     found = budget.score([picture, OUTPUTS], [picture * np.float32(0.5), OUTPUTS], stick)
     assert found.agreement == pytest.approx(0.75, abs=0.01)
     assert found.agreement_interval is None, "the explained share is not a share of samples"
@@ -96,14 +97,45 @@ def test_the_worst_of_several_outputs_decides_and_labels_belong_to_one() -> None
 def test_an_output_without_labels_must_agree_although_another_has_labels() -> None:
     picture = RNG.normal(size=(200, 4, 4)).astype(np.float32)
     spoiled = [picture * np.float32(0.5), OUTPUTS]
-    stick = budget.yardstick(BUDGET, [(4, 4), (10,)], "auto", OUTPUTS.argmax(axis=1), 1)
+    stick = budget.yardstick(BUDGET, [(4, 4), (10,)], [picture, OUTPUTS], "auto", OUTPUTS.argmax(axis=1), 1)
     assert not budget.breach(budget.score([picture, OUTPUTS], spoiled, stick), BUDGET)
     said = budget.breach_elsewhere([picture, OUTPUTS], spoiled, stick)
     assert said.startswith("an output without labels agrees with the float model on 7"), "half of the values: 75 %"
     changed_mind = [picture, -OUTPUTS]
     assert not budget.breach_elsewhere([picture, OUTPUTS], changed_mind, stick), "accuracy decides on the labelled one"
-    alone = budget.yardstick(BUDGET, [(10,)], "auto", OUTPUTS.argmax(axis=1), 0)
+    alone = budget.yardstick(BUDGET, [(10,)], [OUTPUTS], "auto", OUTPUTS.argmax(axis=1), 0)
     assert not budget.breach_elsewhere([OUTPUTS], [-OUTPUTS], alone)
+
+
+def test_boxes_in_pixels_do_not_hide_scores_that_are_lost() -> None:
+    boxes = RNG.uniform(0, 640, (300, 4))
+    scores = RNG.uniform(0, 1, (300, 1))
+    outputs = np.concatenate([boxes, scores, 1 - scores], axis=1).astype(np.float32)
+    assert not compare.reading(outputs).classes, "its largest part is always a pixel"
+    lost = outputs.copy()
+    lost[:, 4:] = 0
+    assert compare.agreement(outputs, lost, compare.reading(outputs)) < 0.1
+    assert compare.agreement(outputs, outputs + np.float32(1e-3), compare.reading(outputs)) > 0.99
+    detections = np.stack([outputs, outputs[::-1]], axis=1)
+    spoiled = detections.copy()
+    spoiled[..., 4:] = 0
+    assert compare.agreement(detections, spoiled, compare.reading(detections)) < 0.1
+    assert compare.reading(OUTPUTS).classes
+    rare = np.exp(OUTPUTS * 8)
+    assert compare.reading(rare / rare.sum(axis=1, keepdims=True)).classes, "probabilities may be as rare as they like"
+
+
+def test_one_score_is_read_against_its_threshold() -> None:
+    probability, logit = np.array([[0.2], [0.7], [0.5]], np.float32), np.array([[-3.0], [0.3], [2.0]], np.float32)
+    labels = np.array([0, 1, 1])
+    assert compare.right(probability, labels, compare.binary(probability)).tolist() == [True, True, False]
+    assert compare.right(logit, labels, compare.binary(logit)).tolist() == [True, True, True]
+    assert compare.confusion(logit, labels, compare.binary(logit)).tolist() == [[1, 0], [0, 2]]
+    stick = budget.yardstick(BUDGET, [(1,)], [logit], "auto", labels, 0)
+    found = budget.score([logit], [-logit], stick)
+    assert found.float_accuracy is not None
+    assert found.accuracy is not None
+    assert (found.float_accuracy.share, found.accuracy.share) == (1.0, 0.0)
 
 
 def test_each_of_several_outputs_has_a_tolerance_of_its_own() -> None:
