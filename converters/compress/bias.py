@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wherry.converters import flatbuffer
 from wherry.converters.compress import affine, graph, observe
 from wherry.converters.compress.observe import Feed
 
@@ -36,7 +37,7 @@ def correct(float_file: bytes, feed: Feed) -> tuple[bytes, int]:
         weights = graph.floats(model, subgraph, op.inputs[1])
         shift = _shift(name, op, _rounding(weights, graph.CHANNEL_AXIS[name]), means[op.inputs[0]])
         graph.set_bias(model, subgraph, op, graph.bias(model, subgraph, op, len(shift)) + shift)
-    return graph.pack(model), len(layers)
+    return flatbuffer.write(model), len(layers)
 
 
 def _is_layer(model: Any, subgraph: Any, name: str, op: Any) -> bool:
@@ -49,7 +50,7 @@ def _is_layer(model: Any, subgraph: Any, name: str, op: Any) -> bool:
 
 
 def _length(subgraph: Any, index: int) -> int:
-    return graph.shape(subgraph.tensors[index])[-1]
+    return flatbuffer.shape(subgraph.tensors[index])[-1]
 
 
 def _means(float_file: bytes, feed: Feed, indices: list[int]) -> dict[int, Floats]:

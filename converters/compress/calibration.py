@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wherry.converters import flatbuffer
 from wherry.converters.compress import graph, observe
 from wherry.converters.compress.observe import Feed
 from wherry.converters.errors import DataError, UnsupportedModel
@@ -56,7 +57,7 @@ def unambiguous(float_file: bytes) -> bytes:
                     subgraph.tensors[index].name = _free_name(name or "tensor", taken)
                     changed = True
                 taken.add(graph.tensor_name(subgraph, index))
-    return graph.pack(model) if changed else float_file
+    return flatbuffer.write(model) if changed else float_file
 
 
 def _record(float_file: bytes, feed: Feed) -> bytes:
@@ -77,7 +78,7 @@ def _record(float_file: bytes, feed: Feed) -> bytes:
         quantization = schema.QuantizationParametersT()
         quantization.min, quantization.max = np.array([low], np.float32), np.array([highs[index]], np.float32)
         subgraph.tensors[index].quantization = quantization
-    return graph.pack(model)
+    return flatbuffer.write(model)
 
 
 def _free_name(name: str, taken: set[str]) -> str:
@@ -92,7 +93,7 @@ class _Counted:
 
     def __init__(self, float_file: bytes, feed: Feed) -> None:
         subgraph = graph.parse(float_file).subgraphs[0]
-        self._shapes = [graph.shape(subgraph.tensors[index]) for index in subgraph.inputs]
+        self._shapes = [flatbuffer.shape(subgraph.tensors[index]) for index in subgraph.inputs]
         self._feed = iter(feed)
         self.samples = 0
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wherry.converters import flatbuffer
 from wherry.converters.compress import graph
 
 SWEEPS = 4
@@ -57,7 +58,7 @@ def equalize(float_file: bytes) -> tuple[bytes, int]:
             if (scales != 1).any():
                 _apply(model, subgraph, pair, scales)
                 changed.add(pair.tensor)
-    return (graph.pack(model), len(changed)) if changed else (float_file, 0)
+    return (flatbuffer.write(model), len(changed)) if changed else (float_file, 0)
 
 
 def pairs(model: Any, subgraph: Any) -> list[Pair]:
@@ -104,16 +105,16 @@ def _over_positions(model: Any, subgraph: Any, mean: Any) -> bool:
     """Whether a MEAN is over other axes than the channels."""
     if not graph.is_constant(model, subgraph, mean.inputs[1]):
         return False
-    dimensions = len(graph.shape(subgraph.tensors[mean.inputs[0]]))
+    dimensions = len(flatbuffer.shape(subgraph.tensors[mean.inputs[0]]))
     axes = graph.values(model, subgraph, mean.inputs[1], np.int32).ravel()
     return bool(((axes % dimensions) != dimensions - 1).all())
 
 
 def _fits(subgraph: Any, first: Any, second_name: str, second: Any) -> bool:
     """Whether each input channel of the second layer is an output channel of the first."""
-    channels = graph.shape(subgraph.tensors[first.outputs[0]])[-1]
-    weights = graph.shape(subgraph.tensors[second.inputs[1]])
-    given = graph.shape(subgraph.tensors[second.inputs[0]])
+    channels = flatbuffer.shape(subgraph.tensors[first.outputs[0]])[-1]
+    weights = flatbuffer.shape(subgraph.tensors[second.inputs[1]])
+    given = flatbuffer.shape(subgraph.tensors[second.inputs[0]])
     return bool(given) and given[-1] == channels == weights[_READ_AXIS[second_name]]
 
 

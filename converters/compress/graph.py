@@ -1,9 +1,7 @@
 """A `.tflite` file as an object tree that can be edited, and written back.
 
 Rules upheld here:
-- The same tree gives the same bytes.
-- Buffers are aligned to 16 bytes, as TFLite's schema demands (`force_align`) and the generated Python code
-  neglects: kernels may read constants in place.
+- The same tree gives the same bytes (`flatbuffer.write`).
 - Tensors are told apart by index; names are for people, and for the quantizer's list of layers to leave alone.
 """
 
@@ -13,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wherry.converters import flatbuffer
 from wherry.converters.errors import UnreadableModel
 
 Array = npt.NDArray[Any]
-ALIGNMENT = 16
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 """Operators with inputs (activation, weights, bias)."""
 
@@ -29,63 +27,24 @@ CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0, "TRA
 
 def parse(content: bytes) -> Any:
     """`ModelT` of TFLite's schema. Raises UnreadableModel where it is none."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    if content[4:8] != b"TFL3":
+    if not flatbuffer.is_tflite(content):
         raise UnreadableModel("not a TFLite file", "give a .tflite file")
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    model = flatbuffer.parse(content)
     for graph in model.subgraphs:
         for op in graph.operators or ():  # numpy views of the file otherwise, which cannot be written to
-            op.inputs = [] if op.inputs is None else [int(index) for index in op.inputs]
-            op.outputs = [] if op.outputs is None else [int(index) for index in op.outputs]
+            op.inputs, op.outputs = flatbuffer.indices(op.inputs), flatbuffer.indices(op.outputs)
     return model
-
-
-def pack(model: Any) -> bytes:
-    """The bytes of the tree."""
-    import flatbuffers
-
-    builder = flatbuffers.Builder(1 << 20)
-    for buffer in model.buffers:
-        buffer.Pack = _aligned(buffer)
-    root = model.Pack(builder)
-    for buffer in model.buffers:
-        del buffer.Pack
-    builder.Finish(root, file_identifier=b"TFL3")
-    return bytes(builder.Output())
-
-
-def _aligned(buffer: Any) -> Any:
-    """What writes `buffer` with its data at a multiple of ALIGNMENT."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    def write(builder: Any) -> int:
-        place = None
-        if buffer.data is not None and len(buffer.data):
-            content = np.ascontiguousarray(buffer.data, np.uint8).tobytes()
-            builder.StartVector(1, len(content), ALIGNMENT)
-            builder.head -= len(content)
-            builder.Bytes[builder.Head() : builder.Head() + len(content)] = content
-            place = builder.EndVector()
-        schema.BufferStart(builder)
-        if place is not None:
-            schema.BufferAddData(builder, place)
-        return int(schema.BufferEnd(builder))
-
-    return write
 
 
 def operators(model: Any, graph: Any) -> Iterator[tuple[str, Any]]:
     """(name, operator) in the order of execution."""
-    names = _enum("BuiltinOperator")
+    names = flatbuffer.builtin_names()
     for op in graph.operators or ():
-        code = model.operatorCodes[op.opcodeIndex]
-        yield names[max(code.builtinCode, code.deprecatedBuiltinCode)], op
+        yield names[flatbuffer.builtin_code(model.operatorCodes[op.opcodeIndex])], op
 
 
 def tensor_name(graph: Any, index: int) -> str:
-    raw = graph.tensors[index].name
-    return raw.decode(errors="replace") if isinstance(raw, bytes) else str(raw or "")
+    return flatbuffer.text(graph.tensors[index].name)
 
 
 def is_float(graph: Any, index: int) -> bool:
@@ -103,7 +62,7 @@ def values(model: Any, graph: Any, index: int, dtype: npt.DTypeLike) -> Array:
     """The values of a constant tensor; a copy."""
     tensor = graph.tensors[index]
     data = np.asarray(model.buffers[tensor.buffer].data, np.uint8).tobytes()
-    return np.frombuffer(data, dtype).reshape(shape(tensor)).copy()
+    return np.frombuffer(data, dtype).reshape(flatbuffer.shape(tensor)).copy()
 
 
 def floats(model: Any, graph: Any, index: int) -> npt.NDArray[np.float32]:
@@ -166,7 +125,7 @@ def operator_code(model: Any, name: str, version: int) -> int:
 
     number = code("BuiltinOperator", name)
     for index, known in enumerate(model.operatorCodes):
-        if max(known.builtinCode, known.deprecatedBuiltinCode) == number and known.version == version:
+        if flatbuffer.builtin_code(known) == number and known.version == version:
             return index
     added = schema.OperatorCodeT()
     added.builtinCode, added.deprecatedBuiltinCode, added.version = number, min(number, 127), version
@@ -179,16 +138,6 @@ def code(enum: str, name: str) -> int:
     from ai_edge_litert import schema_py_generated as schema
 
     return int(getattr(getattr(schema, enum), name))
-
-
-def _enum(enum: str) -> dict[int, str]:
-    from ai_edge_litert import schema_py_generated as schema
-
-    return {value: name for name, value in vars(getattr(schema, enum)).items() if isinstance(value, int)}
-
-
-def shape(tensor: Any) -> tuple[int, ...]:
-    return () if tensor.shape is None else tuple(int(length) for length in tensor.shape)
 
 
 def bias(model: Any, graph: Any, op: Any, channels: int) -> npt.NDArray[np.float64]:

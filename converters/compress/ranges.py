@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from wherry.converters import flatbuffer
 from wherry.converters.compress import graph, observe, variants
 from wherry.converters.compress.histogram import Floats, Histogram, Range, mse_range, percentile_range
 from wherry.converters.compress.observe import Array, Feed, Sample
@@ -82,7 +83,7 @@ def _narrowed(
         if name in graph.MOVING and op.inputs[0] in wanted:
             _copy_range(subgraph, op.inputs[0], op.outputs[0])
             wanted.append(op.outputs[0])
-    return (graph.pack(model), changed) if changed else (calibrated, 0)
+    return (flatbuffer.write(model), changed) if changed else (calibrated, 0)
 
 
 def _adjustable(model: Any, subgraph: Any) -> list[int]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wherry.converters import flatbuffer
 from wherry.converters.compress import graph, observe, variants
 from wherry.converters.compress.observe import Sample
 
@@ -76,10 +77,12 @@ def _layers(calibrated: bytes) -> tuple[list[_Layer], int]:
         if name in _NOT_LAYERS or not op.outputs or not graph.is_float(subgraph, op.outputs[0]):
             continue
         constants = [index for index in op.inputs[:2] if graph.is_constant(model, subgraph, index)]
-        weights = sum(int(np.prod(graph.shape(subgraph.tensors[i]))) for i in constants if graph.is_float(subgraph, i))
+        weights = sum(
+            int(np.prod(flatbuffer.shape(subgraph.tensors[i]))) for i in constants if graph.is_float(subgraph, i)
+        )
         inputs = tuple(graph.tensor_name(subgraph, index) for index in op.inputs if index >= 0)
         found.append(_Layer(name, graph.tensor_name(subgraph, op.outputs[0]), inputs, weights))
-        values += int(np.prod(graph.shape(subgraph.tensors[op.outputs[0]])))
+        values += int(np.prod(flatbuffer.shape(subgraph.tensors[op.outputs[0]])))
     return found, values
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from wherry.converters import flatbuffer
 from wherry.converters.compress import graph
 from wherry.converters.verify.signature import Signature
 from wherry.converters.verify.version_rules import RULES
@@ -39,14 +40,14 @@ def for_old_runtimes(quantized: bytes) -> bytes:
     graph.forget_runtime_version(model)
     graph.drop_unused_buffers(model)
     graph.drop_unused_codes(model)
-    return graph.pack(model)
+    return flatbuffer.write(model)
 
 
 def has_dense_rows(float_file: bytes) -> bool:
     """Whether a dense layer answers with more rows than its first dimension says."""
     model = graph.parse(float_file)
     return any(
-        name == "FULLY_CONNECTED" and int(np.prod(graph.shape(subgraph.tensors[op.outputs[0]])[1:-1])) > 1
+        name == "FULLY_CONNECTED" and int(np.prod(flatbuffer.shape(subgraph.tensors[op.outputs[0]])[1:-1])) > 1
         for subgraph in model.subgraphs
         for name, op in graph.operators(model, subgraph)
     )

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wherry.converters import flatbuffer
 from wherry.converters.compress import affine, graph
 from wherry.converters.errors import UnsupportedModel
 
@@ -140,7 +141,7 @@ def _behind_dequantize(model: Any, subgraph: Any, index: int, uses: list[_Use], 
     """The constant `index` in its small form, and a float tensor of the same name in its place for who reads it."""
     tensor = subgraph.tensors[index]
     name = graph.tensor_name(subgraph, index)
-    wide = graph.add_tensor(subgraph, f"{name}#dequantized", graph.shape(tensor), "FLOAT32")
+    wide = graph.add_tensor(subgraph, f"{name}#dequantized", flatbuffer.shape(tensor), "FLOAT32")
     _store(model, subgraph, index, narrow)
     for use in uses:
         use.op.inputs[use.position] = wide
@@ -152,7 +153,7 @@ def _look_up_before_dequantize(model: Any, subgraph: Any, index: int, uses: list
     _store(model, subgraph, index, narrow)
     for use in uses:
         wide = int(use.op.outputs[0])
-        name, shape = graph.tensor_name(subgraph, wide), graph.shape(subgraph.tensors[wide])
+        name, shape = graph.tensor_name(subgraph, wide), flatbuffer.shape(subgraph.tensors[wide])
         rows = graph.add_tensor(subgraph, f"{name}#int8", shape, "INT8")
         subgraph.tensors[rows].shapeSignature = subgraph.tensors[wide].shapeSignature
         subgraph.tensors[rows].quantization = subgraph.tensors[index].quantization
@@ -198,4 +199,4 @@ def _finish(model: Any, *, changed: bool) -> bytes:
     graph.forget_runtime_version(model)
     graph.drop_unused_buffers(model)
     graph.drop_unused_codes(model)
-    return graph.pack(model)
+    return flatbuffer.write(model)

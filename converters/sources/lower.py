@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from wherry.converters import flatbuffer
 from wherry.converters.errors import ConversionError, Exhausted, UnreadableModel, UnsupportedModel, UnsupportedOperators
 from wherry.converters.model import End
-from wherry.converters.sources import flatbuffer
 from wherry.converters.sources.ends import dtype_of, first_line
 from wherry.converters.sources.layers import WEIGHTED
 

@@ -16,9 +16,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from wherry.converters import flatbuffer
 from wherry.converters.errors import ConversionError, ToolFailed, UnsupportedOperators
 from wherry.converters.model import End, Framework, SourceModel, SourceOptions
-from wherry.converters.sources import flatbuffer, layers, lower, onnx_graph, onnx_layout, onnx_tool
+from wherry.converters.sources import layers, lower, onnx_graph, onnx_layout, onnx_tool
 from wherry.converters.sources.ends import dtype_of, first_line, unique
 
 Array = npt.NDArray[Any]

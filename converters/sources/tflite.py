@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from wherry.converters import flatbuffer
 from wherry.converters.errors import (
     BadRequest,
     SourceMissing,
@@ -22,7 +23,7 @@ from wherry.converters.errors import (
     UnsupportedOperators,
 )
 from wherry.converters.model import End, SourceModel, SourceOptions
-from wherry.converters.sources import ends, flatbuffer, lower
+from wherry.converters.sources import ends, lower
 from wherry.converters.sources.ends import Array, Shape
 
 _COPY_AGAIN = "copy the file again, or convert it again from its source"

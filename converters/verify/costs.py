@@ -14,16 +14,8 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
-from wherry.converters.verify.signature import (
-    Signature,
-    builtin_code,
-    builtin_names,
-    indices,
-    scales,
-    shape,
-    text,
-    type_names,
-)
+from wherry.converters.flatbuffer import builtin_code, builtin_names, indices, shape, text, type_names
+from wherry.converters.verify.signature import Signature, scales
 from wherry.protocol.types import Count, Struct
 
 _ALIGNMENT = 64

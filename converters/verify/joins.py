@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from wherry.converters.verify.signature import builtin_code, indices, shape, text
+from wherry.converters.flatbuffer import builtin_code, indices, shape, text
 from wherry.protocol.types import Struct
 
 APART = 50.0

@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wherry.converters.flatbuffer import builtin_code, builtin_names, indices, parse, text
 from wherry.converters.verify.compare import MAX_SNR_DB
-from wherry.converters.verify.operators import parse
-from wherry.converters.verify.signature import builtin_code, builtin_names, indices, text
 from wherry.protocol.preparation import round_half_away
 from wherry.protocol.types import Count, Share, Struct
 

@@ -10,15 +10,12 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from wherry.converters import flatbuffer
 from wherry.converters.errors import UnsupportedModel, UnsupportedOperators
+from wherry.converters.flatbuffer import builtin_code, indices, shape, text, type_names
 from wherry.converters.verify import versions
-from wherry.converters.verify.signature import builtin_code, indices, scales, shape, text, type_names
-from wherry.protocol.manifest import DType, Operator, Quantization, TensorSpec
-
-_DTYPES: dict[str, DType] = {
-    "FLOAT32": "float32", "FLOAT16": "float16", "INT8": "int8", "UINT8": "uint8",
-    "INT16": "int16", "INT32": "int32", "INT64": "int64", "BOOL": "bool",
-}  # fmt: skip
+from wherry.converters.verify.signature import scales
+from wherry.protocol.manifest import Operator, Quantization, TensorSpec
 
 _FOURIER = "compute spectra before the model, or as a multiplication with a fixed matrix"
 _ADVICE = {
@@ -53,9 +50,7 @@ _MOST_NAMES = 5
 
 def parse(content: bytes) -> Any:
     """The flatbuffer as a tree of Python objects (`ModelT` of TFLite's schema)."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    return schema.ModelT.InitFromPackedBuf(content, 0)
+    return flatbuffer.parse(content)
 
 
 def operators(model: Any, layers: Mapping[str, str] | None = None) -> tuple[Operator, ...]:
@@ -119,14 +114,14 @@ def tensor_specs(model: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, 
 def _spec(tensor: Any, name: str | None) -> TensorSpec:
     name = name or text(tensor.name)
     kind = type_names().get(tensor.type, str(tensor.type))
-    if kind not in _DTYPES:
-        known = ", ".join(_DTYPES.values())
+    if kind not in flatbuffer.DTYPES:
+        known = ", ".join(flatbuffer.DTYPES.values())
         raise UnsupportedModel(f"{name} holds {kind.lower()} values", f"inputs and outputs can hold {known}")
     affine, steps = None, scales(tensor)
     if steps:
         zero_points = indices(tensor.quantization.zeroPoint)
         affine = Quantization(scale=steps[0], zero_point=zero_points[0] if zero_points else 0)
-    return TensorSpec(name=name, shape=shape(tensor), dtype=_DTYPES[kind], quantization=affine)
+    return TensorSpec(name=name, shape=shape(tensor), dtype=flatbuffer.DTYPES[kind], quantization=affine)
 
 
 def _custom_name(code: Any) -> str:

@@ -3,44 +3,9 @@
 Everything may be missing in a file that somebody else wrote; it then reads as None, (), 0 or False.
 """
 
-from functools import cache
 from typing import Any
 
-
-@cache
-def builtin_names() -> dict[int, str]:
-    """Names of TFLite's built-in operators, by code."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    return _names(schema.BuiltinOperator)
-
-
-@cache
-def type_names() -> dict[int, str]:
-    """Names of TFLite's tensor types, by code."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    return _names(schema.TensorType)
-
-
-def builtin_code(code: Any) -> int:
-    """The operator's code, which old files keep in another field than new ones."""
-    return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
-
-
-def text(raw: bytes | str | None) -> str:
-    """A string of the file."""
-    return raw.decode(errors="replace") if isinstance(raw, bytes) else raw or ""
-
-
-def indices(vector: Any) -> list[int]:
-    """A vector of tensor indices; -1 stands for an operand that is left out."""
-    return [] if vector is None else [int(index) for index in vector]
-
-
-def shape(tensor: Any) -> tuple[int, ...]:
-    """Of a tensor; () for a scalar."""
-    return () if tensor.shape is None else tuple(int(n) for n in tensor.shape)
+from wherry.converters.flatbuffer import indices, shape, type_names
 
 
 def scales(tensor: Any) -> tuple[float, ...]:
@@ -118,7 +83,3 @@ class Signature:
 
 def _type(tensor: Any | None) -> str:
     return "" if tensor is None else type_names().get(tensor.type, "")
-
-
-def _names(enum: type) -> dict[int, str]:
-    return {value: name for name, value in vars(enum).items() if isinstance(value, int)}

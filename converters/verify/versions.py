@@ -14,8 +14,9 @@ tests/integration/test_static_checks.py holds the table against what TensorFlow'
 from collections.abc import Iterator
 from typing import Any
 
+from wherry.converters.flatbuffer import builtin_code, builtin_names, parse
 from wherry.converters.verify import version_rules
-from wherry.converters.verify.signature import Signature, builtin_code, builtin_names
+from wherry.converters.verify.signature import Signature
 from wherry.protocol.types import Count, Struct
 
 _LARGEST = 2**31
@@ -56,9 +57,7 @@ def raise_versions(content: bytes) -> bytes:
     Operators that share an operator code share its version, the largest of theirs. The new codes are
     appended, and the one reference to them is turned there.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    model = parse(content)
     raised = False
     for code_index, derived in _each(model):
         code = model.operatorCodes[code_index]

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import Tried
 from tests.support.source_case import Outcome, outcomes
-from wherry.converters.sources import flatbuffer
+from wherry.converters import flatbuffer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # one process makes all cases; busy machines take long
 

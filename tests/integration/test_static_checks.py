@@ -13,8 +13,9 @@ import pytest
 from tests.support import tflite_process
 from tests.support.real_tflite import KINDS
 from tests.support.synthetic_tflite import Op, Tensor, model, pack
+from wherry.converters.flatbuffer import type_names
 from wherry.converters.verify import compare, costs, floors, layers, operators, version_rules, versions
-from wherry.converters.verify.signature import Signature, type_names
+from wherry.converters.verify.signature import Signature
 from wherry.protocol.runtime import version_key
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.compressed import FAMILIES, answers, compressed, networks, run
 from tests.support.networks import MODELS, NETWORKS
+from wherry.converters import flatbuffer
 from wherry.converters.compress import graph
 from wherry.converters.verify import operators, versions
 
@@ -86,7 +87,7 @@ def test_constants_lie_where_kernels_may_read_them_in_place(network: str) -> Non
     start = np.frombuffer(content, np.uint8).ctypes.data
     for buffer in graph.parse(content).buffers:
         if buffer.data is not None and len(buffer.data):
-            assert (buffer.data.ctypes.data - start) % graph.ALIGNMENT == 0
+            assert (buffer.data.ctypes.data - start) % flatbuffer.ALIGNMENT == 0
 
 
 def test_a_dynamic_dense_layer_has_one_scale_since_old_runtimes_know_no_other() -> None:

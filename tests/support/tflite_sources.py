@@ -14,9 +14,10 @@ import tf_keras
 from tests.support import source_case
 from tests.support.keras_sources import foreign, sequential, three_inputs
 from tests.support.source_case import Cases
+from wherry.converters import flatbuffer
 from wherry.converters.errors import ConversionError
 from wherry.converters.model import SourceOptions
-from wherry.converters.sources import flatbuffer, tflite
+from wherry.converters.sources import tflite
 
 SHARED = Path(__file__).parents[3] / "shared" / "models"
 REAL = ("mobilenet_v1_0.25_128_quant", "resnet8_float_reference", "resnet8_int8_reference")

@@ -1,36 +1,51 @@
 """TFLite files as trees of objects: read with every offset checked, written again in one fixed form.
 
 Rules upheld here:
-- Whatever is wrong with the bytes ends as ValueError, never in a runtime.
-- Constants are written aligned to 16 bytes, as TFLite's schema demands and its object API forgets.
+- `read` is for files of others: whatever is wrong with the bytes ends as ValueError, never in a runtime.
+- Constants are written aligned to 16 bytes, as TFLite's schema demands (`force_align`) and its object API forgets:
+  kernels may read them in place.
 - The same tree gives the same bytes.
+- What a file leaves out reads as None, (), [] or the empty string.
 """
 
 import math
 import struct
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-IDENTIFIER = b"TFL3"
-_ALIGNMENT = 16
+from wherry.protocol.manifest import DType
 
-DTYPES = {
+IDENTIFIER = b"TFL3"
+ALIGNMENT = 16
+
+DTYPES: dict[str, DType] = {
     "FLOAT32": "float32", "FLOAT16": "float16", "INT8": "int8", "UINT8": "uint8",
     "INT16": "int16", "INT32": "int32", "INT64": "int64", "BOOL": "bool",
 }  # fmt: skip
 """From TFLite's name of a type to the manifest's, which is NumPy's too."""
 
 
-def read(content: bytes) -> Any:
-    """The model (`ModelT` of TFLite's schema). Raises ValueError where it is not whole and consistent."""
+def parse(content: bytes) -> Any:
+    """The model (`ModelT` of TFLite's schema), of a file that was made or read here before."""
     from ai_edge_litert import schema_py_generated as schema
 
-    if len(content) < 8 or content[4:8] != IDENTIFIER:
+    return schema.ModelT.InitFromPackedBuf(content, 0)
+
+
+def is_tflite(content: bytes) -> bool:
+    """Whether it has the mark of a TFLite file."""
+    return content[4:8] == IDENTIFIER
+
+
+def read(content: bytes) -> Any:
+    """As `parse`. Raises ValueError where the file is not whole and consistent."""
+    if not is_tflite(content):
         raise ValueError("not a TFLite file: it has no TFL3 mark")
     try:
-        model = schema.ModelT.InitFromPackedBuf(content, 0)
+        model = parse(content)
         _check(model)
     except (struct.error, IndexError, TypeError, AttributeError, OverflowError, MemoryError) as error:
         raise ValueError("truncated or damaged: something in it points outside of the file") from error
@@ -38,43 +53,66 @@ def read(content: bytes) -> Any:
 
 
 def write(model: Any) -> bytes:
-    """The bytes of the file; `model` is used up."""
+    """The bytes of the file."""
     import flatbuffers
 
-    size = sum(0 if buffer.data is None else len(buffer.data) for buffer in model.buffers)
-    model.buffers = [_AlignedBuffer(buffer.data) for buffer in model.buffers]
+    buffers = model.buffers
+    size = sum(0 if buffer.data is None else len(buffer.data) for buffer in buffers)
     builder = flatbuffers.Builder(size + size // 8 + 65536)
-    builder.Finish(model.Pack(builder), IDENTIFIER)
+    model.buffers = [_AlignedBuffer(buffer.data) for buffer in buffers]
+    try:
+        builder.Finish(model.Pack(builder), IDENTIFIER)
+    finally:
+        model.buffers = buffers
     return bytes(builder.Output())
 
 
+@cache
+def builtin_names() -> dict[int, str]:
+    """Names of TFLite's built-in operators, by code."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    return _names(schema.BuiltinOperator)
+
+
+@cache
+def type_names() -> dict[int, str]:
+    """Names of TFLite's tensor types, by code."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    return _names(schema.TensorType)
+
+
+def builtin_code(code: Any) -> int:
+    """The operator's code, which old files keep in another field than new ones."""
+    return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
+
+
 def text(raw: bytes | str | None) -> str:
+    """A string of the file."""
     return raw.decode(errors="replace") if isinstance(raw, bytes) else raw or ""
+
+
+def indices(vector: Any) -> list[int]:
+    """A vector of tensor indices; -1 stands for an operand that is left out."""
+    return [] if vector is None else [int(index) for index in vector]
 
 
 def type_name(tensor: Any) -> str:
     """FLOAT32, INT8, …"""
-    from ai_edge_litert import schema_py_generated as schema
-
-    return enum_names(schema.TensorType).get(tensor.type, f"type {tensor.type}")
+    return type_names().get(tensor.type, f"type {tensor.type}")
 
 
 def operator_name(model: Any, op: Any) -> str:
     """CONV_2D, …; of a custom operator, its own name."""
-    from ai_edge_litert import schema_py_generated as schema
-
     code = model.operatorCodes[op.opcodeIndex]
     if code.customCode:
         return text(code.customCode)
-    number = max(code.builtinCode, code.deprecatedBuiltinCode)
-    return enum_names(schema.BuiltinOperator).get(number, f"operator {number}")
-
-
-def enum_names(enum: type) -> dict[int, str]:
-    return {value: name for name, value in vars(enum).items() if isinstance(value, int)}
+    return builtin_names().get(builtin_code(code), f"operator {builtin_code(code)}")
 
 
 def shape(tensor: Any) -> tuple[int, ...]:
+    """Of a tensor; () for a scalar."""
     return () if tensor.shape is None else tuple(int(n) for n in tensor.shape)
 
 
@@ -111,7 +149,7 @@ class _AlignedBuffer:
 
         size, offset = len(self._content), None
         if size:
-            builder.StartVector(1, size, _ALIGNMENT)
+            builder.StartVector(1, size, ALIGNMENT)
             builder.head -= size
             builder.Bytes[builder.head : builder.head + size] = self._content
             offset = builder.EndVector()
@@ -130,9 +168,9 @@ def _check(model: Any) -> None:
         tensors = graph.tensors or []
         for tensor in tensors:
             _check_tensor(model, tensor)
-        ends = [*_indices(graph.inputs), *_indices(graph.outputs)]
+        ends = [*indices(graph.inputs), *indices(graph.outputs)]
         for op in graph.operators or ():
-            ends += [*_indices(op.inputs), *_indices(op.outputs)]
+            ends += [*indices(op.inputs), *indices(op.outputs)]
             model.operatorCodes[op.opcodeIndex]
         if any(not -1 <= index < len(tensors) for index in ends):
             raise ValueError("damaged: an operator refers to a tensor that does not exist")
@@ -147,5 +185,5 @@ def _check_tensor(model: Any, tensor: Any) -> None:
         raise ValueError(f"damaged: tensor {text(tensor.name)!r} has {len(stored)} bytes, its shape asks for {wanted}")
 
 
-def _indices(vector: Any) -> list[int]:
-    return [] if vector is None else [int(index) for index in vector]
+def _names(enum: type) -> dict[int, str]:
+    return {value: name for name, value in vars(enum).items() if isinstance(value, int)}
