@@ -28,9 +28,9 @@ class Steps:
         yield
         self.took_s[self._text] = round(self.took_s.get(self._text, 0.0) + time.monotonic() - started, 3)
 
-    def warn(self, message: str, fix: str) -> None:
+    def warn(self, message: str) -> None:
         """Something that was found on the way, and that the user should know."""
-        self._say(Warned(message=message, fix=fix))
+        self._say(Warned(message=message))
 
     def within(self, done: int, total: int) -> None:
         """How far the current step is."""

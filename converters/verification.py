@@ -264,7 +264,7 @@ class Verification:
                 for join in uneven
             )
             for join in uneven:
-                self._steps.warn(join.sentence, "let the network give them as outputs of their own")
+                self._steps.warn(join.sentence)
 
     def _require_one(self) -> None:
         """Raises BudgetMissed or NoRuntime where no variant is left."""

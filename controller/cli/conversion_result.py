@@ -1,5 +1,6 @@
 """What `wherry convert` says at its end: the variants in every runtime, remedies, and where the report is."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import typer
 from wherry.controller.cli import show
 from wherry.controller.cli.api import Api
 
-COLUMNS = ("variant", "size", "runtime", "runs from", "agreement", "accuracy (float)", "p50 ms", "remark")
+COLUMNS = ("variant", "size", "runtime", "runs from", "agreement", "accuracy (float)", "p50 ms")
 
 
 def tell(out_dir: str, report: msgspec.Raw, api: Api | None, *, as_json: bool) -> None:
@@ -21,9 +22,9 @@ def tell(out_dir: str, report: msgspec.Raw, api: Api | None, *, as_json: bool) -
         show.as_json({"out_dir": out_dir, "report": report, "version": version})
         return
     found = msgspec.json.decode(report)
-    told = rows(found)
-    width = len(COLUMNS) if any(row[-1] for row in told) else len(COLUMNS) - 1
-    show.table(COLUMNS[:width], [row[:width] for row in told], empty="no runtime was tried")
+    show.table(COLUMNS, rows(found), empty="no runtime was tried")
+    for line in remarks(found):
+        show.say(line)
     for tried in found.get("remedies", ())[1:]:  # the first is the variant without any
         show.say(f"remedy {tried['remedy']}: {tried['detail']}{' – the budget holds' if tried['held'] else ''}")
     page = (Path(out_dir) / "report.html").absolute()
@@ -36,30 +37,33 @@ def tell(out_dir: str, report: msgspec.Raw, api: Api | None, *, as_json: bool) -
 
 
 def rows(report: dict[str, Any]) -> list[tuple[object, ...]]:
-    """A row for each variant in each runtime; a variant that could not be made has its reason."""
-    found = []
+    """A row for each variant in each runtime that tried it; one that was left out has no floor."""
+    return [_row(variant, run) for variant in report.get("variants", ()) for run in variant.get("runtimes", ())]
+
+
+def remarks(report: dict[str, Any]) -> Iterator[str]:
+    """What is to be said of variants, and why one was left out, in a runtime or altogether."""
     for variant in report.get("variants", ()):
         runs = variant.get("runtimes", ())
+        if variant.get("remark"):
+            yield f"{variant['name']}: {variant['remark']}"
         if not runs:
-            found.append((variant["name"], *["–"] * 6, f"left out: {variant.get('reason', '')}"))
-        found += [_row(variant, run) for run in runs]
-    return found
+            yield f"{variant['name']} is left out: {variant.get('reason', '')}"
+        for run in runs:
+            if not run["ok"]:
+                yield f"{variant['name']} is left out of {run['family']} {run['version']}: {run['reason']}"
 
 
 def _row(variant: dict[str, Any], run: dict[str, Any]) -> tuple[object, ...]:
-    """One variant in one runtime; a family that was left out has its reason and no floor."""
     scores = run.get("scores") or {}
-    floor = (run.get("floor") or {}).get("lowest", "–") if run["ok"] else "–"
-    remark = variant.get("remark", "") if run["ok"] else f"left out: {run['reason']}"
     return (
         variant["name"],
         show.size(variant.get("artifact_bytes", 0)),
         f"{run['family']} {run['version']}",
-        floor,
+        (run.get("floor") or {}).get("lowest", "–") if run["ok"] else "left out",
         show.percent(scores.get("agreement")),
         _accuracy(scores),
         show.number(run.get("p50_ms"), 2),
-        remark,
     )
 
 

@@ -106,7 +106,7 @@ def is_scores(output_shape: tuple[int, ...]) -> bool:
 
 
 def is_uneven(outputs: Outputs) -> bool:
-    """Whether the channels of the last axis have ranges so unlike that no scale serves them all; never probabilities."""
+    """Whether the channels of the last axis have ranges so unlike that no scale serves all; never probabilities."""
     if outputs.ndim < 2 or outputs.shape[-1] < 2:
         return False
     if outputs.min() >= 0 and np.allclose(outputs.sum(axis=-1), 1.0, atol=0.02):

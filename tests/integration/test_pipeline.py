@@ -52,6 +52,11 @@ def test_a_second_run_repeats_only_what_depends_on_the_change(digits: Path, tmp_
     assert first.file("int8.tflite") == second.file("int8.tflite")
     assert first.file("int8.golden") == second.file("int8.golden")
     assert [variant.name for variant in second.manifest.variants] == ["int8", "float16"]
+    other = request(digits / "hasty.keras", digits / "heldout.npz", tmp_path / "third", cache_dir=str(cache))
+    third = convert(other)
+    assert third.status == 0, third.failed
+    assert "build" in third.report.cached
+    assert "calibrate" not in third.report.cached
 
 
 def test_layers_stay_in_float_until_the_budget_holds(digits: Path, tmp_path: Path, cache: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -128,6 +129,16 @@ def test_progress_is_said_while_a_pass_runs(shop: Workshop) -> None:
     told: list[tuple[int, int]] = []
     shop.run(ODD, {}, How(what="count"), say=lambda done, total: told.append((done, total)))
     assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_child_lives_on_when_a_thread_that_worked_with_it_ends(shop: Workshop, source: Path) -> None:
+    """The kernel kills it with the thread that started it, so that must be one that stays."""
+    shop.start()
+    (child,) = psutil.Process().children()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(shop.run, COPY, {"source": source}, How()).result()
+    assert shop.run(COPY, {"source": source}, How(times=3)).result == Count(bytes=12)
+    assert psutil.Process().children() == [child]
 
 
 def test_a_child_does_not_outlive_its_conversion(tmp_path: Path) -> None:
