@@ -68,10 +68,10 @@ class Ran(Struct, frozen=True, kw_only=True):
 def run(job: Job) -> Ran:
     """Carry out the job; whatever the runtime raises becomes `error`."""
     found = version(PACKAGES[job.family])
-    with np.load(job.inputs_path) as archive:
-        inputs = [archive[str(index)] for index in range(len(archive.files))]
-    first = [x[: job.repeated] for x in inputs]
     try:
+        with np.load(job.inputs_path) as archive:
+            inputs = [archive[str(index)] for index in range(len(archive.files))]
+        first = [x[: job.repeated] for x in inputs]
         started = time.perf_counter()
         fast = _interpreter(job, xnnpack=True)
         load_ms = (time.perf_counter() - started) * 1e3

@@ -5,6 +5,8 @@ Rules upheld here:
 - Outputs come back as real values beside the stored ones, so that all comparing is done in real values.
 """
 
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -134,7 +136,10 @@ def _in_child(job: Job) -> Ran:
     if done.returncode < 0:
         return Ran(version="", error=f"the runtime died of {signal.Signals(-done.returncode).name}")
     if done.returncode > 0:
-        raise RuntimeError(f"runtime child of {job.family} failed: {done.stderr.decode(errors='replace')[-2000:]}")
+        said = done.stderr.decode(errors="replace")[-2000:]
+        if os.strerror(errno.ENOSPC) in said:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), job.outputs_path)
+        raise RuntimeError(f"runtime child of {job.family} failed: {said}")
     return msgspec.json.decode(Path(job.outputs_path).with_suffix(".json").read_bytes(), type=Ran)
 
 
