@@ -233,7 +233,7 @@ def test_a_wrong_conversion_is_one_line_and_leaves_nothing(tmp_path: Path) -> No
     for source, more, what in (
         ("no.keras", [], "no such file"),
         ("bad.keras", [], "not a Keras model, truncated or damaged"),
-        ("limits.toml", [], "not a .keras or .h5 file"),
+        ("limits.toml", [], "not a kind of model that can be converted"),
         ("bad.keras", ["--health", tmp_path / "limits.toml"], "no such limit: p95"),
         ("bad.keras", ["--health", tmp_path / "broken.toml"], "is not TOML"),
         ("bad.keras", ["--health", tmp_path / "none.toml"], "No such file"),
