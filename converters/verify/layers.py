@@ -69,11 +69,6 @@ def measure(
     return [_error(pair, total, found, layers) for pair, total in zip(pairs, sums, strict=True) if total.elements]
 
 
-def worst(errors: list[LayerError], count: int = 5) -> list[LayerError]:
-    """The layers with the lowest SNR, worst first."""
-    return sorted(errors, key=lambda error: error.snr_db)[:count]
-
-
 @dataclass(frozen=True)
 class _Pair:
     index: int

@@ -227,7 +227,6 @@ def test_layer_errors_follow_the_graph_and_show_a_wrong_calibration(files: Path)
     loud = layers.measure(reference, int8, [[10 * x[None]] for x in pictures(8)], named)
     assert loud[0].saturated > 0.05 > 10 * found[0].saturated, "values ten times those of calibration do not fit"
     assert loud[0].float_high > loud[0].high
-    assert layers.worst(loud, 3) == sorted(loud, key=lambda error: error.snr_db)[:3]
 
 
 def test_layer_errors_of_a_float_file_with_itself_are_none(

@@ -138,7 +138,7 @@ def test_a_file_in_which_hdf5_loops_for_ever_is_refused(tmp_path: Path, monkeypa
     size = content.index(b"GCOL") + 24  # of the first object in the heap; the next one is then the same again
     content[size : size + 8] = (2**64 - 16).to_bytes(8, "little")
     (tmp_path / "loop.h5").write_bytes(content)
-    monkeypatch.setattr(keras_file, "HDF5_TIMEOUT_S", 2)
+    monkeypatch.setattr(keras_file, "HDF5_TIMEOUT_S", 1)
     with pytest.raises(UnreadableModel, match="not a Keras model, truncated or damaged"):
         keras.inspect(tmp_path / "loop.h5", SourceOptions())
 
