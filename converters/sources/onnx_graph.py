@@ -23,7 +23,7 @@ from wherry.converters.errors import (
 )
 from wherry.converters.model import End, SourceOptions
 from wherry.converters.sources.ends import Shape, check_names, dtype_of, first_line, fixed_shape
-from wherry.converters.sources.onnx_rewrite import drop_idle_slices, fuse_gelu
+from wherry.converters.sources.onnx_rewrite import drop_idle_slices, fuse_gelu, give_states
 
 _STANDARD = ("", "ai.onnx")
 _OLDEST_OPSET, _RAISED_OPSET = 11, 13
@@ -99,6 +99,7 @@ def fix(path: Path, proto: Any, options: SourceOptions) -> Fixed:
     simple = _simplified(inferred)
     fuse_gelu(simple)
     drop_idle_slices(simple)
+    give_states(simple)
     return Fixed(simple, inputs, outputs, _rename_nodes(simple.graph))
 
 

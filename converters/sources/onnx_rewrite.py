@@ -3,6 +3,7 @@
 - GELU, which exporters before opset 20 write as half a dozen operators around an Erf: TFLite has GELU but not
   Erf, so that most transformers would need operators that no device has.
 - A Slice that keeps everything: onnx2tf cuts along the wrong axis where it has turned the axes before.
+- Recurrent layers without a bias or an initial state, as onnxsim leaves those of zeros: onnx2tf fails for them.
 """
 
 import math
@@ -38,11 +39,7 @@ def drop_idle_slices(proto: Any) -> None:
     from onnx import helper, numpy_helper
 
     graph = proto.graph
-    shapes = {
-        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        for value in (*graph.input, *graph.value_info, *graph.output)
-        if value.type.tensor_type.HasField("shape")
-    }
+    shapes = _shapes(graph)
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type != "Slice":
@@ -53,6 +50,43 @@ def drop_idle_slices(proto: Any) -> None:
         backwards = steps is not None and bool((numpy_helper.to_array(steps) < 0).any())
         if before and before == after and 0 not in before and not unknown and not backwards:
             node.CopyFrom(helper.make_node("Identity", [node.input[0]], [node.output[0]], name=node.name))
+
+
+_BIASES = {"LSTM": 8, "GRU": 6}
+"""How many an element of the state has."""
+
+
+def give_states(proto: Any) -> None:
+    """Give recurrent layers that lack them the bias and states of zeros that they compute with anyway, in place."""
+    import numpy as np
+    from onnx import numpy_helper
+
+    graph = proto.graph
+    shapes = _shapes(graph)
+    for number, node in enumerate(node for node in graph.node if node.op_type in _BIASES):
+        settings = {attribute.name: attribute for attribute in node.attribute}
+        sequence = shapes.get(node.input[0], [])
+        batch_first = "layout" in settings and settings["layout"].i
+        if batch_first or "hidden_size" not in settings or len(sequence) != 3 or not sequence[1]:
+            continue
+        directions = 2 if "direction" in settings and settings["direction"].s == b"bidirectional" else 1
+        hidden = settings["hidden_size"].i
+        wanted = {3: (directions, _BIASES[node.op_type] * hidden), 5: (directions, sequence[1], hidden)}
+        if node.op_type == "LSTM":
+            wanted[6] = wanted[5]
+        node.input.extend([""] * (max(wanted) + 1 - len(node.input)))
+        for place in [place for place in wanted if not node.input[place]]:
+            node.input[place] = f"wherry_recurrent_{number}_{place}"
+            graph.initializer.append(numpy_helper.from_array(np.zeros(wanted[place], np.float32), node.input[place]))
+
+
+def _shapes(graph: Any) -> dict[str, list[int]]:
+    """Of tensors whose rank is known; 0 for a length that is not."""
+    return {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*graph.input, *graph.value_info, *graph.output)
+        if value.type.tensor_type.HasField("shape")
+    }
 
 
 class _Finder:

@@ -13,7 +13,7 @@ from wherry.converters.sources import onnx as source
 
 pytestmark = pytest.mark.slow
 
-GOOD = [models.picture, models.tabular, models.audio, models.gelu, models.half]
+GOOD = [models.picture, models.tabular, models.audio, models.gelu, models.recurrent, models.half]
 NO_OPTIONS = SourceOptions()
 
 

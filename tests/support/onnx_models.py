@@ -104,6 +104,28 @@ def gelu() -> Any:
     )
 
 
+def recurrent() -> Any:
+    """LSTMs without an initial state, of one and of two directions, time first as torch exports them, and a GRU."""
+    return model(
+        [
+            helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0, 2]),
+            helper.make_node("LSTM", ["t", "w", "r", "b"], ["a"], hidden_size=4, name="once"),
+            helper.make_node("Squeeze", ["a", "one"], ["s"]),
+            helper.make_node("LSTM", ["s", "w2", "r2"], ["a2", "h"], hidden_size=3, direction="bidirectional"),
+            helper.make_node("GRU", ["s", "w3", "r3"], ["a3", "g"], hidden_size=5, linear_before_reset=1),
+            helper.make_node("Concat", ["h", "h"], ["two"], axis=0),
+            helper.make_node("Transpose", ["two"], ["y"], perm=[1, 0, 2]),
+            helper.make_node("Transpose", ["g"], ["z"], perm=[1, 0, 2]),
+        ],
+        [("x", ["N", 7, 6])],
+        [("y", ["N", 4, 3]), ("z", ["N", 1, 5])],
+        [
+            *(weights("w", 1, 16, 6), weights("r", 1, 16, 4), weights("b", 1, 32), constant("one", [1])),
+            *(weights("w2", 2, 12, 4), weights("r2", 2, 12, 3), weights("w3", 1, 15, 4), weights("r3", 1, 15, 5)),
+        ],
+    )
+
+
 def half() -> Any:
     return model(
         [helper.make_node("MatMul", ["x", "w"], ["y"], name="dense")],
