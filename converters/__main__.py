@@ -42,6 +42,10 @@ def _answer(say: Callable[[ConversionLine], None]) -> int:
         report_dir = error.report_dir if isinstance(error, Refused) else ""
         say(Failed(kind=type(error).__name__, message=error.message, fix=error.fix, report_dir=report_dir))
         return 2
+    except MemoryError:
+        fix = "give less data, close other programs, or use a machine with more memory"
+        say(Failed(kind="Exhausted", message="the data needs more memory than there is", fix=fix))
+        return 2
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001  the boundary of the process: a bug is told as such

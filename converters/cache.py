@@ -48,14 +48,16 @@ class Cache:
         return None
 
     def keep(self, key: str, made: Path) -> Path:
-        """Copy the directory `made` into the cache, and say where to find it from now on."""
+        """Copy the files of the directory `made` into the cache; what lies in its folders was for the pass alone."""
         if self._root is None:
             return made
         entry = self._root / key
         staged: Path | None = None
         try:
             staged = Path(tempfile.mkdtemp(prefix=".new-", dir=self._root))
-            shutil.copytree(made, staged, dirs_exist_ok=True)
+            for file in made.iterdir():
+                if file.is_file():
+                    shutil.copy2(file, staged)
             sums = {path.name: content_digest(path) for path in staged.iterdir()}
             (staged / _SUMS).write_bytes(msgspec.json.encode(sums))
             staged.rename(entry)

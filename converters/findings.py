@@ -34,7 +34,10 @@ class Accepted:
 
 @dataclass
 class Findings:
-    """`more` reads more of the calibration data. `refused` and `remarks` are by the name of a variant."""
+    """`more` reads more of the calibration data. `refused` and `remarks` are by the name of a variant.
+
+    `unwanted` variants were tried on the way to others, and are no part of the version.
+    """
 
     request: ConversionRequest
     built: Built
@@ -48,6 +51,7 @@ class Findings:
     float_artifact: Artifact | None = None
     float_results: list[FamilyResult] = field(default_factory=list)
     trials: list[Trial] = field(default_factory=list)
+    unwanted: set[str] = field(default_factory=set)
     refused: dict[str, str] = field(default_factory=dict)
     remarks: dict[str, str] = field(default_factory=dict)
     accepted: list[Accepted] = field(default_factory=list)
@@ -56,6 +60,11 @@ class Findings:
     remedies: list[RemedyTried] = field(default_factory=list)
     costs: tuple[LayerCost, ...] = ()
     confusions: list[Confusion] = field(default_factory=list)
+
+    @property
+    def wanted(self) -> list[Trial]:
+        """What can go into the version."""
+        return [entry for entry in self.trials if entry.ok and entry.name not in self.unwanted]
 
     @property
     def proof(self) -> SampleSet:

@@ -6,7 +6,7 @@ first, and 1; samples of such an input are [N, *shape[1:]], of any other [N, *sh
 
 from typing import Literal
 
-from wherry.protocol.manifest import DType
+from wherry.protocol.manifest import DType, Quantization
 from wherry.protocol.types import Count, Struct
 
 Framework = Literal["keras", "tf_keras", "saved_model", "onnx", "pytorch", "tflite"]
@@ -33,7 +33,8 @@ class End(Struct, frozen=True, kw_only=True):
     """One input or output, in the source's own name, layout and type.
 
     `axes` takes the source's shape (batch included) to that of the float TFLite, as numpy.transpose
-    does; empty where both are the same.
+    does; empty where both are the same. With `quantization` the source stores integers of `dtype` for real values:
+    data of that very type is taken as stored, any other as real.
     """
 
     name: str
@@ -41,6 +42,7 @@ class End(Struct, frozen=True, kw_only=True):
     dtype: DType = "float32"
     batched: bool = True
     axes: tuple[Count, ...] = ()
+    quantization: Quantization | None = None
 
     @property
     def sample_shape(self) -> tuple[int, ...]:

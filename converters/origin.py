@@ -1,14 +1,16 @@
 """From what the user names to the canonical float TFLite: which framework it is, and the passes that it takes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wherry.converters.cache import content_digest
-from wherry.converters.errors import ConversionError, SourceMissing, UnsupportedModel
+from wherry.converters.errors import BadRequest, ConversionError, SourceMissing, UnsupportedModel
 from wherry.converters.model import Framework, SourceModel, SourceOptions
 from wherry.converters.passes import sources
 from wherry.converters.passes.table import BUILD, PREDICT, TO_ONNX, BuildOptions, PredictOptions
+from wherry.converters.sources.onnx_graph import side_files
 from wherry.converters.workshop import Made, Workshop
+from wherry.protocol import blob
 from wherry.protocol.conversion import ConversionRequest
 
 _BY_SUFFIX: dict[str, Framework] = {
@@ -25,23 +27,28 @@ _BY_SUFFIX: dict[str, Framework] = {
 
 @dataclass(frozen=True)
 class Origin:
-    """What is converted. `spec` is `module:factory` where there is no file."""
+    """What is converted. `spec` is `module:factory` where there is no file; `sides` are files that belong to it."""
 
     framework: Framework
     options: SourceOptions
     path: Path | None
     spec: str
     weights: Path | None
+    sides: dict[str, Path]
 
     @property
     def files(self) -> dict[str, Path]:
-        named = {"source": self.path, "weights": self.weights}
+        named = {"source": self.path, "weights": self.weights} | self.sides
         return {name: path for name, path in named.items() if path is not None}
 
     @property
     def digest(self) -> str:
-        """Of the file or directory; empty for a factory, whose code no digest tells."""
-        return content_digest(self.path) if self.path is not None else ""
+        """Of the file or directory, with what belongs to it; empty for a factory, whose code no digest tells."""
+        if self.path is None:
+            return ""
+        own = content_digest(self.path)
+        beside = [f"{name} {content_digest(file)}" for name, file in sorted(self.sides.items())]
+        return blob.sha256("\n".join([own, *beside]).encode()) if beside else own
 
     @property
     def size_bytes(self) -> int:
@@ -70,6 +77,10 @@ def recognise(request: ConversionRequest) -> Origin:
         trust_pickle=request.trust_pickle,
     )
     framework = _framework(path, request.source)
+    if request.signature and framework != "saved_model":
+        raise BadRequest(f"{request.source}: has no signatures to choose from", "leave --signature out")
+    if request.weights and not (framework == "pytorch" and not path.exists()):
+        raise BadRequest(f"{request.source}: holds its weights itself", "leave --weights out")
     is_file = path.exists()
     origin = Origin(
         framework=framework,
@@ -77,11 +88,15 @@ def recognise(request: ConversionRequest) -> Origin:
         path=path if is_file else None,
         spec="" if is_file else request.source,
         weights=Path(request.weights) if request.weights else None,
+        sides={},
     )
     if origin.weights is not None and not origin.weights.is_file():
         raise SourceMissing(f"{origin.weights}: no such file", "check the path of the weights")
     sources.module(framework).inspect(path if is_file else Path(request.source), options)
-    return origin
+    if framework != "onnx":
+        return origin
+    sides = {f"beside: {name}": file for name, file in side_files(path).items()}
+    return replace(origin, sides=sides)
 
 
 def build(origin: Origin, shop: Workshop, torch_shop: Workshop) -> Built:

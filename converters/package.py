@@ -50,10 +50,18 @@ class Staging:
             os.fsync(file.fileno())
 
     def publish(self) -> None:
-        """Rename the package to its place; the last step of a conversion."""
+        """Rename the package to its place; the last step of a conversion. A refusal from before makes way."""
         _fsync_dir(self.package)
-        self.package.rename(self.out_dir)
+        try:
+            self.package.rename(self.out_dir)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            raise OutputError(
+                f"{self.out_dir}: was made by somebody else meanwhile", "choose another directory"
+            ) from error
         _fsync_dir(self.out_dir.parent)
+        shutil.rmtree(self.out_dir.with_name(f"{self.out_dir.name}{REFUSED}"), ignore_errors=True)
 
 
 def leave(stage: Staging, files: dict[str, bytes]) -> Path:

@@ -22,6 +22,7 @@ from wherry.converters.passes.table import (
     VARIANT,
     Equalized,
     Nothing,
+    RangeMethod,
     RangeOptions,
     RankOptions,
     VariantOptions,
@@ -34,11 +35,15 @@ from wherry.protocol.recipe import Remedies, Remedy, VariantName
 
 @dataclass(frozen=True)
 class Basis:
-    """What 8-bit variants are made of: a float file of the same function, its ranges, and the samples of these."""
+    """What 8-bit variants are made of: a float file of the same function, its ranges, and the samples of these.
+
+    `ranges` says how they were narrowed; it is done again whenever the file is calibrated anew.
+    """
 
     float_file: Path
     calibrated: Path
     samples: Path
+    ranges: RangeMethod = "minmax"
 
 
 @dataclass(frozen=True)
@@ -117,19 +122,16 @@ class Infirmary:
                 return None, "every sample of the calibration data was used already"
             return self._calibrated(replace(basis, samples=samples)), "more samples, spread evenly over the classes"
         if remedy in ("percentile", "mse"):
-            options = RangeOptions(method="percentile" if remedy == "percentile" else "mse")
-            files = {"float": basis.float_file, "calibrated": basis.calibrated, "samples": basis.samples}
-            ranged = self._shop.run(RANGES, files, options)
-            if not ranged.result.places:
-                return None, "no range of an activation would become narrower"
-            return replace(
-                basis, calibrated=ranged.file("calibrated.tflite")
-            ), f"{ranged.result.places} ranges narrowed"
-        changed = self._changed_float(remedy, basis)
-        if not changed.result.places:
+            method: RangeMethod = "percentile" if remedy == "percentile" else "mse"
+            if basis.ranges == method:
+                return None, "the ranges are those already"
+            changed, places = self._narrowed(self._recorded(basis), method)
+            return (changed, f"{places} ranges narrowed") if places else (None, "no range would become narrower")
+        made = self._changed_float(remedy, basis)
+        if not made.result.places:
             return None, "the graph has no place for it"
-        floated = replace(basis, float_file=changed.file("float.tflite"))
-        return self._calibrated(floated), f"{changed.result.places} layers changed"
+        floated = replace(basis, float_file=made.file("float.tflite"))
+        return self._calibrated(floated), f"{made.result.places} layers changed"
 
     def _changed_float(self, remedy: Remedy, basis: Basis) -> Made[Equalized]:
         if remedy == "equalize":
@@ -137,8 +139,20 @@ class Infirmary:
         return self._shop.run(BIAS, {"float": basis.float_file, "samples": basis.samples}, Nothing())
 
     def _calibrated(self, basis: Basis) -> Basis:
+        """Calibrated anew, with ranges narrowed as they were."""
+        recorded = self._recorded(basis)
+        return recorded if basis.ranges == "minmax" else self._narrowed(recorded, basis.ranges)[0]
+
+    def _recorded(self, basis: Basis) -> Basis:
         made = self._shop.run(CALIBRATE, {"float": basis.float_file, "samples": basis.samples}, Nothing())
-        return replace(basis, calibrated=made.file("calibrated.tflite"))
+        return replace(basis, calibrated=made.file("calibrated.tflite"), ranges="minmax")
+
+    def _narrowed(self, basis: Basis, method: RangeMethod) -> tuple[Basis, int]:
+        """With narrower ranges, and how many became so."""
+        assert method != "minmax"
+        files = {"float": basis.float_file, "calibrated": basis.calibrated, "samples": basis.samples}
+        made = self._shop.run(RANGES, files, RangeOptions(method=method))
+        return replace(basis, calibrated=made.file("calibrated.tflite"), ranges=method), made.result.places
 
     def _keep_layers(self, best: Trial, basis: Basis) -> Trial:
         """As few of the most costly layers in float as hold the budget, found by halving."""

@@ -85,7 +85,7 @@ class Scores(Struct, frozen=True, kw_only=True):
     """One variant in one runtime against the float model, for the output that decides.
 
     Accuracies and the test are None without labels; `agreement_interval` is None where agreement is not a share
-    of samples.
+    of samples. `guessing` is what always naming the commonest class would be right on.
     """
 
     samples: Count
@@ -96,6 +96,7 @@ class Scores(Struct, frozen=True, kw_only=True):
     agreement_interval: Interval | None = None
     float_accuracy: Interval | None = None
     accuracy: Interval | None = None
+    guessing: Share | None = None
     mcnemar: McNemar | None = None
 
     @property

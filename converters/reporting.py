@@ -21,7 +21,7 @@ from wherry.converters.report import (
     encode_report,
 )
 from wherry.converters.trial import Trial
-from wherry.converters.verify import runtimes
+from wherry.converters.verify import operators, runtimes
 from wherry.converters.verify.costs import costs
 from wherry.converters.verify.runtime_child import PACKAGES
 from wherry.converters.workshop import installed
@@ -132,7 +132,7 @@ def _tried(found: Findings, trial: Trial, accepted: Accepted | None) -> VariantR
         name=trial.name,
         accepted=accepted is not None,
         reason=found.refused.get(trial.name, ""),
-        remark=found.remarks.get(trial.name, ""),
+        remark=_remark(found, trial),
         digest=artifact.digest,
         artifact_bytes=len(artifact.content),
         golden_bytes=0 if accepted is None else len(accepted.golden),
@@ -152,6 +152,13 @@ def _arena(trial: Trial) -> tuple[int, str]:
     if measured:
         return measured, "measured with built-in kernels"
     return costs(trial.artifact.model).arena_planned_bytes, "planned as TFLite does"
+
+
+def _remark(found: Findings, trial: Trial) -> str:
+    """What is to be known of the variant, and which of its operators' versions had to be believed."""
+    unruled = operators.without_rule(trial.artifact.model)
+    believed = f"no rule gives the version of {', '.join(unruled)}; the file's own was taken" if unruled else ""
+    return "; ".join(part for part in (found.remarks.get(trial.name, ""), believed) if part)
 
 
 def _float(found: Findings) -> FloatReport | None:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from wherry.converters.errors import NoRuntime
 from wherry.converters.report import FamilyResult, Scores
 from wherry.converters.verify import budget, families, golden, operators, runtimes
+from wherry.converters.verify.costs import costs
 from wherry.protocol import blob
 from wherry.protocol.manifest import Operator, TensorSpec
 from wherry.protocol.runtime import Family
@@ -27,6 +28,11 @@ class Artifact:
     per_channel_dense: bool
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    macs: int
+
+    def file(self, repeated: int = golden.CANDIDATES) -> runtimes.File:
+        """As the runtimes take it."""
+        return runtimes.File(self.path, self.inputs, self.outputs, self.macs, repeated)
 
     @property
     def digest(self) -> str:
@@ -81,14 +87,23 @@ def look_into(path: Path, layers: dict[str, str]) -> Artifact:
     content = path.read_bytes()
     model = operators.parse(content)
     found = operators.operators(model, layers)
-    return Artifact(path, content, model, found, operators.has_per_channel_dense(model), *operators.tensor_specs(model))
+    inputs, outputs = operators.tensor_specs(model)
+    return Artifact(
+        path=path,
+        content=content,
+        model=model,
+        operators=found,
+        per_channel_dense=operators.has_per_channel_dense(model),
+        inputs=inputs,
+        outputs=outputs,
+        macs=costs(model).macs,
+    )
 
 
 def attempt(name: str, path: Path, bench: Bench, *, quick: bool = False) -> Trial:
     """Run the file in every installed family, or only in the first, and judge it."""
     artifact = look_into(path, bench.layers)
-    file = runtimes.File(artifact.path, artifact.inputs, artifact.outputs, repeated=1 if quick else golden.CANDIDATES)
-    runs = run_in(installed()[: 1 if quick else None], file, bench)
+    runs = run_in(installed()[: 1 if quick else None], artifact.file(1 if quick else golden.CANDIDATES), bench)
     reference = bench.reference or next((run.real for run in runs if not run.ran.error), [])
     return Trial(name, artifact, runs, [families.judge(run, reference, bench.stick) for run in runs])
 
@@ -105,3 +120,17 @@ def run_in(wanted: tuple[Family, ...], file: runtimes.File, bench: Bench) -> lis
     """The file in each of the families, in their order."""
     jobs = [(family, file) for family in wanted]
     return runtimes.run_all(jobs, bench.samples, bench.scratch, memory_bytes=bench.memory_bytes)
+
+
+def timed(artifact: Artifact, results: list[FamilyResult], bench: Bench) -> list[FamilyResult]:
+    """The results with the latency of each family that runs the file, one after another."""
+    found = []
+    for result in results:
+        ran = None
+        if result.p50_ms is not None:
+            file = artifact.file(repeated=1)
+            ran = runtimes.time_alone(
+                result.family, file, bench.samples, bench.scratch, memory_bytes=bench.memory_bytes
+            )
+        found.append(result if ran is None or ran.error else families.with_latency(result, ran))
+    return found

@@ -17,8 +17,17 @@ import numpy as np
 from wherry.converters import feeding, origin, trial
 from wherry.converters.errors import BadRequest, BudgetMissed, NoRuntime, UnsupportedModel
 from wherry.converters.findings import Accepted, Findings
-from wherry.converters.model import End
-from wherry.converters.passes.table import CALIBRATE, CHOOSE, LAYERS, VARIANT, LayerOptions, Nothing, VariantOptions
+from wherry.converters.model import End, Framework
+from wherry.converters.passes.table import (
+    CALIBRATE,
+    CHOOSE,
+    LAYERS,
+    VARIANT,
+    LayerOptions,
+    Nothing,
+    RangeMethod,
+    VariantOptions,
+)
 from wherry.converters.remedies import Basis, Infirmary
 from wherry.converters.report import Confusion, Join
 from wherry.converters.steps import Steps
@@ -32,6 +41,13 @@ from wherry.protocol.recipe import REQUANTIZED, Remedy, VariantName
 PARITY_SAMPLES = 64
 LAYER_SAMPLES = 32
 MAX_CONFUSION_CLASSES = 64
+
+PARITY_FIX = "look for layers whose inference is random or depends on the batch"
+_AXES = (
+    "onnx2tf may have mistaken axes of equal length for one another: try --keep-layout, give the inputs lengths that"
+    " differ, or export the model to a SavedModel"
+)
+PARITY_FIXES: dict[Framework, str] = {"onnx": _AXES, "pytorch": _AXES}
 
 SLOW_16X8 = "16-bit activations have no XNNPACK kernels: expect 20 times the latency of int8"
 
@@ -62,6 +78,7 @@ class Verification:
             for variant in self._recipe.variants:
                 self._try(variant, bench)
             self._look_into_layers()
+        self._time()
         self._require_one()
         with self._steps.step("choose golden vectors"):
             self._accept()
@@ -94,16 +111,17 @@ class Verification:
         with self._steps.step("run the float model", ", ".join(runtimes.installed())):
             found.float_artifact = trial.look_into(file, self._model.layers)
             bench = self._bench([])
-            ends = (found.float_artifact.inputs, found.float_artifact.outputs)
             with self._calibrating():
-                runs = trial.run_in(trial.installed(), runtimes.File(file, *ends, repeated=1), bench)
+                runs = trial.run_in(trial.installed(), found.float_artifact.file(repeated=1), bench)
             found.float_results = [families.figures(run) for run in runs]
         reference = next((run for run in runs if not run.ran.error), None)
         if reference is None:
             raise NoRuntime(f"no runtime here runs the float TFLite: {families.said(found.float_results)}")
         found.parity = parity.measure([end.name for end in self._model.outputs], expected, reference.real)
-        parity.require(found.parity)
+        parity.require(found.parity, PARITY_FIXES.get(found.built.origin.framework, PARITY_FIX))
         bench = self._bench(reference.real)
+        if said := budget.labels_unlike(budget.score(reference.real, reference.real, bench.stick)):
+            self._steps.warn(said)
         self._count_confusion("float", reference.real)
         return bench
 
@@ -152,16 +170,21 @@ class Verification:
 
     def _try_mixed(self, bench: Bench) -> None:
         """Asked for by name: layers stay in float only where int8 misses the budget."""
-        if any(entry.name == "mixed" for entry in self._found.trials):
+        found = self._found
+        if any(entry.name == "mixed" for entry in found.trials):
             return
-        with self._steps.step("compress", "mixed"):
-            file = self._make("int8")
-        with self._steps.step("run in every installed runtime", "mixed"):
-            tried = trial.attempt("int8", file, bench)
+        tried = next((entry for entry in found.trials if entry.name == "int8"), None)
+        if tried is None:
+            with self._steps.step("compress", "mixed"):
+                file = self._make("int8")
+            with self._steps.step("run in every installed runtime", "mixed"):
+                tried = trial.attempt("int8", file, bench)
+            found.trials.append(tried)
+            found.unwanted.add("int8")
         if tried.holds:
-            self._found.refused["mixed"] = "int8 holds the budget, so no layer needs to stay in float"
-            return
-        self._treat("int8", tried, bench, ("mixed",))
+            found.refused["mixed"] = "int8 holds the budget, so no layer needs to stay in float"
+        else:
+            self._treat("int8", tried, bench, ("mixed",))
 
     def _treat(self, variant: VariantName, tried: Trial, bench: Bench, order: tuple[Remedy, ...] | None = None) -> None:
         """Try the recipe's remedies, or those of `order`; what comes of it takes the place of `tried`."""
@@ -183,7 +206,8 @@ class Verification:
             self._healed = outcome.basis
             kept = [] if healed.name == variant else [tried]
             found.trials = [entry for entry in found.trials if entry is not tried] + kept + [healed]
-        if healed.name != variant and tried in found.trials:
+        if healed.name != variant:
+            found.unwanted.add(variant)
             found.refused[variant] = families.said(tried.results)
         if not healed.ok:
             found.refused[healed.name] = families.said(healed.results)
@@ -223,10 +247,12 @@ class Verification:
         samples = feeding.save_for_file(inputs, self._model, self._scratch / "calibration.npz")
         files = {"float": self._found.built.file, "samples": samples}
         calibrated = self._shop.run(CALIBRATE, files, Nothing()).file("calibrated.tflite")
+        ranges: RangeMethod = "minmax"
         if self._recipe.calibration.ranges == "auto" and any(name in REQUANTIZED for name in self._recipe.variants):
             chosen = self._shop.run(CHOOSE, files | {"calibrated": calibrated}, Nothing())
-            self._found.ranges, calibrated = chosen.result.method, chosen.file("calibrated.tflite")
-        self._canonical = Basis(self._found.built.file, calibrated, samples)
+            ranges, calibrated = chosen.result.method, chosen.file("calibrated.tflite")
+        self._found.ranges = ranges
+        self._canonical = Basis(self._found.built.file, calibrated, samples, ranges)
         return self._canonical
 
     def _more_samples(self, wanted: int) -> Path | None:
@@ -269,20 +295,30 @@ class Verification:
     def _require_one(self) -> None:
         """Raises BudgetMissed or NoRuntime where no variant is left."""
         found = self._found
-        if any(entry.ok for entry in found.trials):
+        if found.wanted:
             return
         said = "; ".join(f"{name}: {reason}" for name, reason in found.refused.items())
         if any(entry.worst is not None for entry in found.trials):
             hint = next((f"{entry.message}: {entry.fix}" for entry in found.checks.warnings if entry.strong), "")
             fix = hint or "calibrate with more, representative inputs, prepared as in training, or allow a larger loss"
+            if self._reading.classes and self._proof.labels is None:
+                fix += '; if the output is not one score a class, say task = "values" under [evaluation] in a recipe'
             raise BudgetMissed(f"no variant holds the budget: {said}", fix)
         raise NoRuntime(f"no runtime here runs the converted model: {said}", "try another variant")
 
     def _accept(self) -> None:
-        for entry in self._found.trials:
-            if entry.ok:
-                self._found.accepted.append(self._with_golden(entry))
-                self._count_confusion(entry.name, entry.admitted[0].real)
+        for entry in self._found.wanted:
+            self._found.accepted.append(self._with_golden(entry))
+            self._count_confusion(entry.name, entry.admitted[0].real)
+
+    def _time(self) -> None:
+        """Latency, when nothing else runs: what was measured on the way had company."""
+        found = self._found
+        with self._steps.step("measure latency"):
+            if found.float_artifact is not None:
+                found.float_results = trial.timed(found.float_artifact, found.float_results, self._bench([]))
+            for entry in found.trials:
+                entry.results[:] = trial.timed(entry.artifact, entry.results, self._bench([]))
 
     def _with_golden(self, entry: Trial) -> Accepted:
         """Vectors, floors and tolerances of a variant."""

@@ -65,6 +65,7 @@ class Workshop:
         self._timeout_s = timeout_s
         self._child: subprocess.Popen[bytes] | None = None
         self._pending = b""
+        self._closed = False
         self.cached: list[str] = []
 
     def __enter__(self) -> "Workshop":
@@ -80,7 +81,11 @@ class Workshop:
         self._alive()
 
     def close(self) -> None:
-        """End the child."""
+        """End the child for good; a pass that another thread asks for afterwards fails."""
+        self._closed = True
+        self._end_child()
+
+    def _end_child(self) -> None:
         child, self._child, self._pending = self._child, None, b""
         if child is not None:
             child.kill()
@@ -139,7 +144,7 @@ class Workshop:
         assert child.stdout is not None
         while b"\n" not in self._pending:
             if not select.select([child.stdout], [], [], max(deadline - time.monotonic(), 0))[0]:
-                self.close()
+                self._end_child()
                 raise Exhausted(
                     f"the step {task.name!r} took longer than {self._timeout_s:g} s",
                     "raise limits.timeout_s in the recipe",
@@ -152,6 +157,8 @@ class Workshop:
         return _LINE.decode(raw)
 
     def _alive(self) -> "subprocess.Popen[bytes]":
+        if self._closed:
+            raise RuntimeError("the workshop is closed")
         if self._child is None:
             command = [*PROGRAM, "--memory-bytes", str(self._memory_bytes), "--import-from", str(Path.cwd())]
             self._child = subprocess.Popen(
@@ -163,7 +170,7 @@ class Workshop:
         child = self._child
         assert child is not None
         status = child.wait()
-        self.close()
+        self._end_child()
         if status == -signal.SIGKILL or (self._memory_bytes and status in (-signal.SIGABRT, -signal.SIGSEGV)):
             return Exhausted(
                 f"the process of the step {task.name!r} was killed, most likely because memory ran out",

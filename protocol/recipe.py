@@ -53,7 +53,7 @@ class CalibrationUse(Table, frozen=True, kw_only=True):
 class EvaluationUse(Table, frozen=True, kw_only=True):
     """`task`: `classes` compares the top class, `values` the numbers; `auto` sees it by the output's shape.
 
-    `output` names the output that labels are for; the first with one score a class without it.
+    `output` names the output that labels are for; the first without it.
     """
 
     samples: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1000

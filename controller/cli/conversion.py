@@ -1,10 +1,12 @@
 """The conversion process as its caller: one request in, progress out, a package or a failure at the end.
 
 Rules upheld here:
-- The process never outlives the call: it is ended and waited for, whatever interrupts.
+- The process never outlives the call: it is ended and waited for, whatever interrupts, and ends with a killed caller.
 - What it writes to standard error is TensorFlow's chatter, shown only when the bug is ours.
 """
 
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,6 +15,7 @@ from typing import IO
 
 import msgspec
 
+from wherry.controller.adapters import tether
 from wherry.controller.errors import Invalid
 from wherry.protocol.conversion import ConversionLine, ConversionRequest, Converted, Failed, Progress, Warned
 
@@ -27,7 +30,8 @@ class ConversionBug(Exception):
 def convert(request: ConversionRequest, on_line: Callable[[Progress | Warned], None]) -> Converted:
     """Run one conversion. Raises Invalid where the user can mend it, ConversionBug where we must."""
     with tempfile.TemporaryFile() as chatter:
-        child = subprocess.Popen(PROGRAM, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=chatter)
+        command = [sys.executable, "-S", "-E", tether.__file__, str(os.getpid()), "", *PROGRAM]
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=chatter)
         try:
             last = _converse(child, request, on_line)
         finally:
@@ -37,6 +41,11 @@ def convert(request: ConversionRequest, on_line: Callable[[Progress | Warned], N
         if isinstance(last, Failed) and not last.ours:
             report = f"; the report: {last.report_dir}/report.html" if last.report_dir else ""
             raise Invalid(last.message, f"{last.fix}{report}")
+        if last is None and child.returncode == -signal.SIGKILL:
+            raise Invalid(
+                "the conversion was killed, most likely because memory ran out",
+                "give less data, close other programs, or use a machine with more memory",
+            )
         raise ConversionBug(_last_words(last, child.returncode, chatter))
 
 

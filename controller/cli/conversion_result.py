@@ -25,8 +25,9 @@ def tell(out_dir: str, report: msgspec.Raw, api: Api | None, *, as_json: bool) -
     show.table(COLUMNS, rows(found), empty="no runtime was tried")
     for line in remarks(found):
         show.say(line)
-    for tried in found.get("remedies", ())[1:]:  # the first is the variant without any
-        show.say(f"remedy {tried['remedy']}: {tried['detail']}{' – the budget holds' if tried['held'] else ''}")
+    for tried in found.get("remedies", ()):
+        if tried["remedy"] != "none":
+            show.say(f"remedy {tried['remedy']}: {tried['detail']}{' – the budget holds' if tried['held'] else ''}")
     page = (Path(out_dir) / "report.html").absolute()
     typer.echo(f"package: {out_dir}")
     typer.echo(f"report: {(version or {}).get('report_url') or page.as_uri()}")

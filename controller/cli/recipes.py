@@ -25,7 +25,12 @@ def read(text: str, overrides: dict[str, dict[str, Any]], health: Path | None) -
         elif given:
             fields |= given
     _refuse_unknown("health", _table(fields, "health"))
-    return checked(fields, Recipe, "wherry convert")
+    try:
+        return checked(fields, Recipe, "wherry convert")
+    except Invalid as error:
+        if not Path(text).exists():
+            raise
+        raise Invalid(f"{text}: {error.message}", "correct it; docs/reference/recipes.md has all fields") from error
 
 
 def _fields(text: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from wherry.converters.data.rows import Array, Column, Found
 from wherry.converters.data.sample_set import SampleSet
 from wherry.converters.errors import DataError
 from wherry.converters.model import End
+from wherry.protocol.preparation import dequantize
 
 
 def check_column(name: str, column: Column, end: End, layout: str, fix: str) -> None:
@@ -65,7 +66,13 @@ def _no_class_numbers(where: str, labels: Column, count: int) -> DataError:
 
 
 def typed(name: str, values: Array, end: End) -> Array:
-    """Values in the type of the input, which must be able to hold them. Raises DataError."""
+    """Values in the type of the input, which must be able to hold them. Raises DataError.
+
+    Of an input that stores integers for real values, the real values.
+    """
+    if end.quantization is not None:
+        stored = values.dtype == end.dtype
+        return dequantize(values, end.quantization) if stored else values.astype(np.float32)
     if end.dtype.startswith("float"):
         with np.errstate(over="ignore"):
             real = values.astype(end.dtype)

@@ -39,10 +39,13 @@ class RangeOptions(Struct, frozen=True, kw_only=True):
     method: Literal["percentile", "mse"]
 
 
+RangeMethod = Literal["minmax", "percentile", "mse"]
+
+
 class Chosen(Struct, frozen=True, kw_only=True):
     """Which ranges int8 is nearest to float with."""
 
-    method: Literal["minmax", "percentile", "mse"]
+    method: RangeMethod
 
 
 class VariantOptions(Struct, frozen=True, kw_only=True):

@@ -118,13 +118,25 @@ def input_shape(value: Any) -> Shape:
     return tuple(dim.dim_value if dim.dim_value > 0 else None for dim in dims)
 
 
+def side_files(path: Path) -> dict[str, Path]:
+    """The files beside the model that hold its weights, by their names in it. Raises SourceError as `read` does."""
+    import onnx
+
+    proto = onnx.load(str(path), load_external_data=False)
+    return {name: path.parent / name for name in _external_names(proto)}
+
+
+def _external_names(proto: Any) -> list[str]:
+    from onnx import external_data_helper as external
+
+    tensors = (tensor for tensor in _tensors(proto.graph) if external.uses_external_data(tensor))
+    return sorted({external.ExternalDataInfo(tensor).location for tensor in tensors})
+
+
 def _load_external(path: Path, proto: Any) -> None:
     from onnx import external_data_helper as external
 
-    for tensor in _tensors(proto.graph):
-        if not external.uses_external_data(tensor):
-            continue
-        name = external.ExternalDataInfo(tensor).location
+    for name in _external_names(proto):
         if not (path.parent / name).is_file():
             raise SourceMissing(
                 f"{path}: its weights are in another file, {name}, which is missing",

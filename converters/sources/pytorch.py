@@ -209,7 +209,7 @@ def _load_script(path: Path, options: SourceOptions) -> _Network:
     import torch
 
     module = torch.jit.load(str(path), map_location="cpu").eval()
-    names = [argument.name for argument in module.forward.schema.arguments if argument.name != "self"]
+    names = [argument.name for argument in module.forward.schema.arguments[1:]]  # the first is the module itself
     return _Network(module, _shapes(path, names, options))
 
 

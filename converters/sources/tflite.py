@@ -25,6 +25,7 @@ from wherry.converters.errors import (
 from wherry.converters.model import End, SourceModel, SourceOptions
 from wherry.converters.sources import ends, lower
 from wherry.converters.sources.ends import Array, Shape
+from wherry.protocol.manifest import Quantization
 
 _COPY_AGAIN = "copy the file again, or convert it again from its source"
 
@@ -175,7 +176,15 @@ def _inputs(model: Any, signature: Any, options: SourceOptions) -> Iterator[End]
                 f"--input-shape {'' if len(named) == 1 else f'{name}='}{','.join(map(str, shape))}",
             )
         dtype = ends.dtype_of("input", name, flatbuffer.DTYPES.get(kind, kind.lower()))
-        yield End(name=name, shape=shape, dtype=dtype, batched=bool(shape) and shape[0] == 1)
+        batched = bool(shape) and shape[0] == 1
+        yield End(name=name, shape=shape, dtype=dtype, batched=batched, quantization=_quantization(tensor, dtype))
+
+
+def _quantization(tensor: Any, dtype: str) -> Quantization | None:
+    stored = tensor.quantization
+    if dtype.startswith("float") or stored is None or stored.scale is None or len(stored.scale) != 1:
+        return None
+    return Quantization(scale=float(stored.scale[0]), zero_point=int(stored.zeroPoint[0]))
 
 
 def _open_shape(tensor: Any) -> Shape:

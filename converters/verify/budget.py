@@ -86,6 +86,7 @@ def score(reference: Reals, found: Reals, stick: Yardstick) -> Scores:
     was_right = compare.right(before, labels, how)
     return msgspec.structs.replace(
         scores,
+        guessing=float(np.bincount(labels).max()) / count,
         float_accuracy=interval(int(was_right.sum()), count),
         mcnemar=mcnemar(int((was_right & ~is_right).sum()), int((is_right & ~was_right).sum())),
     )
@@ -123,16 +124,29 @@ def mcnemar(lost: int, won: int) -> McNemar:
     return McNemar(lost=lost, won=won, p_value=min(p_value, 1.0))
 
 
+def labels_unlike(scores: Scores) -> str:
+    """What is wrong with labels of which the float model knows no more than chance does; empty where it does."""
+    before, guessing = scores.float_accuracy, scores.guessing
+    if before is None or guessing is None or before.high > guessing:
+        return ""
+    return (
+        f"the labels do not fit the model: float is right on {before.share:.1%} of {scores.samples} samples, and always"
+        f" naming the commonest class would be on {guessing:.1%}; number the classes from 0 in the order of the output"
+    )
+
+
 def breach(scores: Scores, budget: Budget) -> str:
-    """Why the scores miss the budget, in words; empty where they hold it."""
-    loss = scores.accuracy_loss
-    if loss is not None:
-        assert scores.float_accuracy is not None
+    """Why the scores miss the budget, in words; empty where they hold it.
+
+    Where float is no better than always naming the commonest class, labels prove nothing, and agreement decides.
+    """
+    loss, before = scores.accuracy_loss, scores.float_accuracy
+    if loss is not None and before is not None and before.high > (scores.guessing or 0.0):
         assert scores.accuracy is not None
         if loss <= budget.max_accuracy_loss + 1e-9:
             return ""
         return (
-            f"accuracy falls from {scores.float_accuracy.share:.1%} to {scores.accuracy.share:.1%} on"
+            f"accuracy falls from {before.share:.1%} to {scores.accuracy.share:.1%} on"
             f" {scores.samples} labelled samples, a loss of {loss:.1%} where {budget.max_accuracy_loss:.1%} is allowed"
         )
     if scores.agreement >= budget.min_agreement - 1e-9:

@@ -6,6 +6,7 @@ import numpy.typing as npt
 
 from wherry.converters.report import FamilyResult, Spread
 from wherry.converters.verify import budget, floors, golden
+from wherry.converters.verify.runtime_child import Ran
 from wherry.converters.verify.runtimes import Reals, Run
 from wherry.converters.verify.tolerance import spread, spread_per_input, tolerance
 from wherry.protocol import preparation
@@ -27,6 +28,13 @@ def figures(run: Run) -> FamilyResult:
         p95_ms=round(ran.p95_ms, 4),
         delegated_ops=ran.delegated_ops,
         all_ops=ran.all_ops,
+    )
+
+
+def with_latency(result: FamilyResult, ran: Ran) -> FamilyResult:
+    """With the times of another run of the same file."""
+    return msgspec.structs.replace(
+        result, load_ms=round(ran.load_ms, 3), p50_ms=round(ran.p50_ms, 4), p95_ms=round(ran.p95_ms, 4)
     )
 
 

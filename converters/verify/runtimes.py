@@ -31,8 +31,13 @@ from wherry.protocol.runtime import Family
 LEAST = 100
 """A slow model is judged on at least this many samples, where 1 % is one sample; a fast one on all."""
 
-BOX_S = 3.0
-TIMEOUT_S = 300.0
+MOST_MACS: dict[Family, float] = {"litert": 12e10, "tflite-runtime": 4e10}
+"""For all samples together: some seconds of work. Counted and not timed, so that a machine's load decides nothing."""
+
+TIMED, TIMED_S = 20, 1.0
+"""Latency is that of at least so many samples, or of as many as so many seconds hold."""
+
+TIMEOUT_S = 900.0
 
 _CHUNK = 16
 
@@ -45,11 +50,12 @@ Reals = list[npt.NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class File:
-    """A `.tflite` file with its ends; the first `repeated` samples are run by every kernel."""
+    """A `.tflite` file with its ends and its work; the first `repeated` samples are run by every kernel."""
 
     path: Path
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    macs: int = 0
     repeated: int = CANDIDATES
 
 
@@ -94,22 +100,50 @@ def run_all(
         return [job.result() for job in jobs]
 
 
+def enough(family: Family, macs: int, count: int) -> int:
+    """How many of `count` samples a file of so much work is judged on."""
+    return min(count, max(LEAST, int(MOST_MACS[family] / max(macs, 1))))
+
+
+def time_alone(
+    family: Family, file: File, samples: Sequence[npt.NDArray[Any]], scratch: Path, *, memory_bytes: int = 0
+) -> Ran:
+    """The figures of a family, when the caller lets nothing else run."""
+    place = Path(tempfile.mkdtemp(prefix=f"{family}-", dir=scratch))
+    return _in_child(_job(family, file, [x[:LEAST] for x in samples], place, memory_bytes, least=TIMED, box_s=TIMED_S))
+
+
 def _run(family: Family, file: File, samples: Sequence[npt.NDArray[Any]], scratch: Path, memory_bytes: int) -> Run:
     place = Path(tempfile.mkdtemp(prefix=f"{family}-", dir=scratch))
-    inputs, outputs = place / "inputs.npz", place / "outputs.npz"
-    stored = (_stored(x, spec) for x, spec in zip(samples, file.inputs, strict=True))
-    np.savez(inputs, **{str(index): array for index, array in enumerate(stored)})
-    job = Job(
-        family=family, model_path=str(file.path), inputs_path=str(inputs), outputs_path=str(outputs),
-        repeated=file.repeated, least=LEAST, box_s=BOX_S, memory_bytes=memory_bytes,
-    )  # fmt: skip
+    count = enough(family, file.macs, len(samples[0]))
+    job = _job(family, file, [x[:count] for x in samples], place, memory_bytes, least=count, box_s=0.0)
     ran = _in_child(job)
-    inputs.unlink()
+    Path(job.inputs_path).unlink()
     if ran.error:
         return Run(family, ran, file, [], [], [])
-    with np.load(outputs) as arrays:
+    with np.load(job.outputs_path) as arrays:
         ways = [[arrays[f"{way}{index}"] for index in range(len(file.outputs))] for way in ("all", "again", "plain")]
     return _checked(Run(family, ran, file, *ways))
+
+
+def _job(
+    family: Family,
+    file: File,
+    samples: Sequence[npt.NDArray[Any]],
+    place: Path,
+    memory_bytes: int,
+    *,
+    least: int,
+    box_s: float,
+) -> Job:
+    """Its inputs lie in `place`, as the model takes them."""
+    inputs = place / "inputs.npz"
+    stored = (_stored(x, spec) for x, spec in zip(samples, file.inputs, strict=True))
+    np.savez(inputs, **{str(index): array for index, array in enumerate(stored)})
+    return Job(
+        family=family, model_path=str(file.path), inputs_path=str(inputs), outputs_path=str(place / "outputs.npz"),
+        repeated=file.repeated, least=least, box_s=box_s, memory_bytes=memory_bytes,
+    )  # fmt: skip
 
 
 def _stored(x: npt.NDArray[Any], spec: TensorSpec) -> npt.NDArray[Any]:

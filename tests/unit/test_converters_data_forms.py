@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from tests.support.sample_files import FIRST, IDS, LAST, PICTURES, TABLE, refused, save, take
-from wherry.converters.data import check_labels, check_variation, parse_preprocess, rows
+from wherry.converters.data import check_labels, check_variation, load, parse_preprocess, rows
 from wherry.converters.data.spread import evenly, evenly_by_class
 from wherry.converters.errors import DataError
 from wherry.converters.model import End
+from wherry.protocol.manifest import Quantization
 
 
 def test_an_archive_is_taken_as_it_is_in_the_type_of_the_input(tmp_path: Path) -> None:
@@ -225,3 +226,12 @@ def test_a_constant_is_no_data(tmp_path: Path) -> None:
     check_variation(take(save(tmp_path / "a.npz", x=PICTURES), LAST))
     with pytest.raises(DataError, match="every value of table is 7"):
         check_variation(take(save(tmp_path / "b.npz", x=np.full((3, 3), 7)), TABLE))
+
+
+def test_a_model_of_stored_integers_takes_them_or_the_real_values(tmp_path: Path) -> None:
+    end = End(name="x", shape=(1, 2), dtype="uint8", quantization=Quantization(scale=0.5, zero_point=128))
+    np.savez(tmp_path / "stored.npz", x=np.array([[128, 130]], np.uint8))
+    np.savez(tmp_path / "real.npz", x=np.array([[0.0, 1.0]]))
+    for name in ("stored", "real"):
+        samples = load(str(tmp_path / f"{name}.npz"), [end], {}, limit=8)
+        assert samples.inputs["x"].tolist() == [[0.0, 1.0]], name

@@ -67,8 +67,10 @@ def test_accuracy_decides_with_labels_and_agreement_without() -> None:
     assert "agrees with the float model on 98.5%" in budget.breach(score(worse, None), BUDGET)
     worse[2] = OUTPUTS[2]
     assert not budget.breach(score(worse, labels), BUDGET), "exactly the budget is held"
-    undecided = np.roll(labels, 1)
-    assert not budget.breach(score(-OUTPUTS, undecided), BUDGET), "wrong before, wrong after"
+    foreign = (labels + 1) % 10
+    assert "agrees with" in budget.breach(score(-OUTPUTS, foreign), BUDGET), "wrong before and after proves nothing"
+    assert "the labels do not fit the model: float is right on 0.0%" in budget.labels_unlike(score(OUTPUTS, foreign))
+    assert not budget.labels_unlike(score(OUTPUTS, labels))
 
 
 def test_scores_compare_the_common_prefix() -> None:

@@ -141,6 +141,13 @@ def test_a_child_lives_on_when_a_thread_that_worked_with_it_ends(shop: Workshop,
     assert psutil.Process().children() == [child]
 
 
+def test_a_closed_workshop_starts_nothing(shop: Workshop, source: Path) -> None:
+    shop.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        shop.run(COPY, {"source": source}, How())
+    assert not psutil.Process().children()
+
+
 def test_a_child_does_not_outlive_its_conversion(tmp_path: Path) -> None:
     """The parent is killed while its child works."""
     reader, writer = os.pipe()
