@@ -1,11 +1,24 @@
-"""What tests tried, or measured, belongs in the output: how many kills, how many megabytes."""
+"""What all tests share: a cache of their own, and a place to say how many kills and megabytes there were."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 
 import pytest
 
 Tried = Callable[[str], None]
 PROPERTY = "tried"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What conversions keep for the next run is neither taken from the user's home nor left there."""
+    before = os.environ.get("XDG_CACHE_HOME")
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache-home"))
+    yield
+    if before is None:
+        del os.environ["XDG_CACHE_HOME"]
+    else:
+        os.environ["XDG_CACHE_HOME"] = before
 
 
 @pytest.fixture

@@ -26,13 +26,18 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 def checked(fields: dict[str, Any], shape: type[T], command: str) -> T:
     """`fields` as `shape`. Raises Invalid, with the field and its bounds."""
-    for name, value in fields.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise Invalid(f"{name} is {value:g}, which is not a number to count to", f"see `{command} --help`")
+    refuse_infinite(fields, command)
     try:
         return msgspec.convert(fields, shape)
     except msgspec.ValidationError as error:
         raise Invalid(f"a value is out of range: {error}", f"see `{command} --help`") from error
+
+
+def refuse_infinite(fields: dict[str, Any], command: str) -> None:
+    """Raises Invalid, with the field."""
+    for name, value in fields.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise Invalid(f"{name} is {value:g}, which is not a number to count to", f"see `{command} --help`")
 
 
 def device_id(text: str) -> str:

@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from wherry.controller.cli.options import checked
+from wherry.controller.cli.options import checked, refuse_infinite
 from wherry.controller.errors import Invalid
 from wherry.protocol.manifest import HealthLimits
 from wherry.protocol.recipe import VARIANTS, Recipe
@@ -20,6 +20,7 @@ def read(text: str, overrides: dict[str, dict[str, Any]], health: Path | None) -
         fields["health"] = _table(fields, "health") | _health(health)
     for table, values in overrides.items():
         given = {name: value for name, value in values.items() if value is not None}
+        refuse_infinite(given, "wherry convert")
         if given and table:
             fields[table] = _table(fields, table) | given
         elif given:
