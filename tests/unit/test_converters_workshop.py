@@ -22,6 +22,8 @@ from wherry.converters.cache import Cache, content_digest
 from wherry.converters.errors import BadRequest, Exhausted, OutputError, ToolFailed
 from wherry.converters.workshop import PassBug, Workshop
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, str(Path(odd_passes.__file__))]
 
 
