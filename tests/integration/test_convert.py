@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.integration.conftest import LABELS
+from tests.integration.conftest import INT8_RECIPE, LABELS
 from tests.support.conversion import Conversion, convert, interrupt, request
 from wherry.converters.report import decode_report
 from wherry.converters.verify import golden
@@ -115,7 +115,13 @@ def test_a_quantized_file_is_taken_as_it_is_and_a_runtime_that_lacks_an_operator
 def test_a_killed_run_leaves_no_package_and_the_next_sweeps_and_gives_the_same_bytes(
     int8: Conversion, digits: Path, tmp_path: Path
 ) -> None:
-    again = request(digits / "better.keras", digits / "train.npz", tmp_path / "out", evaluation=int8.request.evaluation)
+    again = request(
+        digits / "better.keras",
+        digits / "train.npz",
+        tmp_path / "out",
+        evaluation=int8.request.evaluation,
+        recipe=INT8_RECIPE,
+    )
     assert interrupt(again, step=4, by=signal.SIGKILL) == -signal.SIGKILL
     (left,) = tmp_path.iterdir()
     assert left.name.startswith(".out.partial-")
