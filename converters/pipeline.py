@@ -39,7 +39,7 @@ def convert(request: ConversionRequest, say: Say) -> Report:
     source = origin.recognise(request)
     limits = request.recipe.limits
     compared = sum(variant in (*REQUANTIZED, "int16x8") for variant in request.recipe.variants)
-    steps = Steps(say, expected=6 + 2 * len(request.recipe.variants) + compared)
+    steps = Steps(say, expected=7 + 2 * len(request.recipe.variants) + compared)
     with ExitStack() as stack:
         stage = stack.enter_context(package.staging(out_dir))
         cache = stack.enter_context(Cache(Path(request.cache_dir) if request.cache_dir else None).opened())
