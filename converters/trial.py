@@ -9,7 +9,6 @@ import numpy.typing as npt
 from wherry.converters.errors import NoRuntime
 from wherry.converters.report import FamilyResult, Scores
 from wherry.converters.verify import budget, families, golden, operators, runtimes
-from wherry.converters.verify.costs import costs
 from wherry.protocol import blob
 from wherry.protocol.manifest import Operator, TensorSpec
 from wherry.protocol.runtime import Family
@@ -28,11 +27,10 @@ class Artifact:
     per_channel_dense: bool
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    macs: int
 
     def file(self, repeated: int = golden.CANDIDATES) -> runtimes.File:
         """As the runtimes take it."""
-        return runtimes.File(self.path, self.inputs, self.outputs, self.macs, repeated)
+        return runtimes.File(self.path, self.inputs, self.outputs, repeated)
 
     @property
     def digest(self) -> str:
@@ -96,7 +94,6 @@ def look_into(path: Path, layers: dict[str, str]) -> Artifact:
         per_channel_dense=operators.has_per_channel_dense(model),
         inputs=inputs,
         outputs=outputs,
-        macs=costs(model).macs,
     )
 
 

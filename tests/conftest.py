@@ -1,9 +1,15 @@
 """What all tests share: a cache of their own, and a place to say how many kills and megabytes there were."""
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+
+if threading.current_thread() is threading.main_thread():
+    # A run that was started in the background has SIGINT ignored, and so would all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Tried = Callable[[str], None]
 PROPERTY = "tried"

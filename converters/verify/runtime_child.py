@@ -6,6 +6,7 @@ and nothing heavier. It is killed with its parent.
 """
 
 import ctypes
+import math
 import resource
 import signal
 import sys
@@ -29,6 +30,9 @@ MODULES: dict[Family, str] = {"tflite-runtime": "tflite_runtime", "litert": "ai_
 WAYS = ("all", "again", "plain")
 """Which outputs there are: of every input; of the first ones in a fresh interpreter; of those with XNNPACK off."""
 
+TIERS = (100, 300, 1000, 3000, 10_000)
+REHEARSALS = 5
+
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 Array = npt.NDArray[Any]
@@ -38,8 +42,10 @@ class Job(Struct, frozen=True, kw_only=True):
     """`inputs_path` (.npz) holds each input as "0", "1" …: [N, ...] in the model's own types.
 
     Results go to `outputs_path` (.npz) as "all0", "again0", "plain0" …, each [n, ...]. The first `repeated`
-    inputs are run three times: with the others, in a fresh interpreter, and with XNNPACK off. After `box_s`
-    no more inputs are begun, except up to `least`.
+    inputs are run three times: with the others, in a fresh interpreter, and with XNNPACK off.
+
+    As many inputs are run as fit into `box_s`, but `least` at least. With `tiers` that is foreseen from the fastest
+    of some runs and cut to a round number, so that a busy machine seldom comes to another; otherwise the clock decides.
     """
 
     family: Family
@@ -49,6 +55,7 @@ class Job(Struct, frozen=True, kw_only=True):
     repeated: Count
     least: Count
     box_s: Seconds
+    tiers: bool = True
     memory_bytes: Count = 0
 
 
@@ -140,8 +147,13 @@ def _run_in_box(
 ) -> tuple[list[Array], list[float]]:
     """Outputs and times in milliseconds, of as many samples as the time box holds."""
     outputs, took_ms = [], []
-    invoke([x[0] for x in inputs])  # the first call plans memory and packs weights
-    deadline = time.perf_counter() + job.box_s
+    first = [x[0] for x in inputs]
+    invoke(first)  # the first call plans memory and packs weights
+    if job.tiers:
+        count = _foreseen(invoke, first, job, len(inputs[0]))
+        inputs, deadline = [x[:count] for x in inputs], math.inf
+    else:
+        deadline = time.perf_counter() + job.box_s
     for index, sample in enumerate(zip(*inputs, strict=True)):
         started = time.perf_counter()
         if index >= job.least and started > deadline:
@@ -149,6 +161,19 @@ def _run_in_box(
         outputs.append(invoke(sample))
         took_ms.append((time.perf_counter() - started) * 1e3)
     return _stacked(outputs), took_ms
+
+
+def _foreseen(invoke: Callable[[Sequence[Array]], list[Array]], sample: Sequence[Array], job: Job, given: int) -> int:
+    """How many inputs to run."""
+    fastest_s = math.inf
+    for _ in range(REHEARSALS):
+        started = time.perf_counter()
+        invoke(sample)
+        fastest_s = min(fastest_s, time.perf_counter() - started)
+    fitting = job.box_s / max(fastest_s, 1e-9)
+    if fitting >= given:
+        return given
+    return min(given, max((tier for tier in TIERS if tier <= fitting), default=job.least))
 
 
 def _outputs(invoke: Callable[[Sequence[Array]], list[Array]], inputs: list[Array]) -> list[Array]:

@@ -31,8 +31,8 @@ from wherry.protocol.runtime import Family
 LEAST = 100
 """A slow model is judged on at least this many samples, where 1 % is one sample; a fast one on all."""
 
-MOST_MACS: dict[Family, float] = {"litert": 12e10, "tflite-runtime": 4e10}
-"""For all samples together: some seconds of work. Counted and not timed, so that a machine's load decides nothing."""
+ENOUGH_S = 6.0
+"""For all samples of one run; what a slow model is judged on is cut to one of the numbers in `TIERS`."""
 
 TIMED, TIMED_S = 20, 1.0
 """Latency is that of at least so many samples, or of as many as so many seconds hold."""
@@ -50,12 +50,11 @@ Reals = list[npt.NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class File:
-    """A `.tflite` file with its ends and its work; the first `repeated` samples are run by every kernel."""
+    """A `.tflite` file with its ends; the first `repeated` samples are run by every kernel."""
 
     path: Path
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    macs: int = 0
     repeated: int = CANDIDATES
 
 
@@ -100,23 +99,19 @@ def run_all(
         return [job.result() for job in jobs]
 
 
-def enough(family: Family, macs: int, count: int) -> int:
-    """How many of `count` samples a file of so much work is judged on."""
-    return min(count, max(LEAST, int(MOST_MACS[family] / max(macs, 1))))
-
-
 def time_alone(
     family: Family, file: File, samples: Sequence[npt.NDArray[Any]], scratch: Path, *, memory_bytes: int = 0
 ) -> Ran:
     """The figures of a family, when the caller lets nothing else run."""
     place = Path(tempfile.mkdtemp(prefix=f"{family}-", dir=scratch))
-    return _in_child(_job(family, file, [x[:LEAST] for x in samples], place, memory_bytes, least=TIMED, box_s=TIMED_S))
+    return _in_child(
+        _job(family, file, [x[:LEAST] for x in samples], place, memory_bytes, least=TIMED, box_s=TIMED_S, tiers=False)
+    )
 
 
 def _run(family: Family, file: File, samples: Sequence[npt.NDArray[Any]], scratch: Path, memory_bytes: int) -> Run:
     place = Path(tempfile.mkdtemp(prefix=f"{family}-", dir=scratch))
-    count = enough(family, file.macs, len(samples[0]))
-    job = _job(family, file, [x[:count] for x in samples], place, memory_bytes, least=count, box_s=0.0)
+    job = _job(family, file, samples, place, memory_bytes, least=LEAST, box_s=ENOUGH_S)
     ran = _in_child(job)
     Path(job.inputs_path).unlink()
     if ran.error:
@@ -135,6 +130,7 @@ def _job(
     *,
     least: int,
     box_s: float,
+    tiers: bool = True,
 ) -> Job:
     """Its inputs lie in `place`, as the model takes them."""
     inputs = place / "inputs.npz"
@@ -142,7 +138,7 @@ def _job(
     np.savez(inputs, **{str(index): array for index, array in enumerate(stored)})
     return Job(
         family=family, model_path=str(file.path), inputs_path=str(inputs), outputs_path=str(place / "outputs.npz"),
-        repeated=file.repeated, least=least, box_s=box_s, memory_bytes=memory_bytes,
+        repeated=file.repeated, least=least, box_s=box_s, tiers=tiers, memory_bytes=memory_bytes,
     )  # fmt: skip
 
 
