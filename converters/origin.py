@@ -77,7 +77,7 @@ def recognise(request: ConversionRequest) -> Origin:
         trust_pickle=request.trust_pickle,
     )
     framework = _framework(path, request.source)
-    if request.signature and framework != "saved_model":
+    if request.signature and framework not in ("saved_model", "tflite"):
         raise BadRequest(f"{request.source}: has no signatures to choose from", "leave --signature out")
     if request.weights and not (framework == "pytorch" and not path.exists()):
         raise BadRequest(f"{request.source}: holds its weights itself", "leave --weights out")

@@ -149,3 +149,17 @@ def test_weights_alone_are_no_model(tmp_path: Path) -> None:
         file["kernel"] = [1.0]
     with pytest.raises(UnsupportedModel, match="perhaps only its weights"):
         keras.inspect(tmp_path / "weights.h5", SourceOptions())
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "kind"),
+    [
+        ("no.tflite", {"signature": "serve"}, "SourceMissing"),
+        ("no.keras", {"signature": "serve"}, "BadRequest"),
+        ("no.onnx", {"weights": "/no/weights.pt"}, "BadRequest"),
+    ],
+)
+def test_an_option_that_the_source_cannot_have_is_refused_and_not_overlooked(
+    data: Path, tmp_path: Path, name: str, options: dict[str, str], kind: str
+) -> None:
+    assert convert(request(tmp_path / name, data, tmp_path / "out", **options)).failed.kind == kind
