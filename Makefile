@@ -81,7 +81,7 @@ generated: $(READY) ## write again what is generated from the code
 	@$(BIN)/python -m wherry.agent.core.diagram > docs/reference/slot-state-machine.md
 
 lock: ## pin every requirement again, by name, version and hash (needs uv)
-	@uv pip compile pyproject.toml --extra agent --extra tflite --extra controller --extra converters --group dev \
+	@uv pip compile pyproject.toml --extra agent --extra camera --extra tflite --extra controller --extra converters --group dev \
 		--universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --output-file requirements/all.lock
 
