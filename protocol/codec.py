@@ -17,6 +17,7 @@ LIMIT_BYTES: dict[str, int] = {
     "event": limits.MAX_EVENT_BYTES,
     "telemetry": limits.MAX_TELEMETRY_BYTES,
     "log": limits.MAX_LOG_BYTES,
+    "upload": limits.MAX_UPLOAD_MESSAGE_BYTES,
     "desired": limits.MAX_DESIRED_BYTES,
     "action": limits.MAX_ACTION_BYTES,
 }

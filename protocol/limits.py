@@ -21,6 +21,14 @@ MAX_REPORTED_BYTES = 16 * KIB
 MAX_EVENT_BYTES = 8 * KIB
 MAX_TELEMETRY_BYTES = 32 * KIB
 MAX_LOG_BYTES = 64 * KIB
+UPLOAD_BLOCK_BYTES = 48 * KIB
+"""A block of what an action brought: 64 KiB once it is text, so small enough for every broker's default."""
+
+MAX_UPLOAD_BLOCKS = 64
+MAX_UPLOAD_BYTES = MAX_UPLOAD_BLOCKS * UPLOAD_BLOCK_BYTES
+"""3 MiB, of compressed lines: far more than an agent keeps."""
+
+MAX_UPLOAD_MESSAGE_BYTES = 66 * KIB
 MAX_GOLDEN_BYTES = 16 * KIB * KIB
 
 MAX_SLASHES = 7

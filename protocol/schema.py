@@ -14,6 +14,7 @@ DOCUMENTS: dict[str, Any] = {
     "up/event": up.Event,
     "up/telemetry": up.Telemetry,
     "up/log": up.Log,
+    "up/upload": up.Upload,
     "down/desired": down.Desired,
     "down/action": down.Action,
     "manifest": Manifest,

@@ -22,6 +22,7 @@ that obeyed a larger one could never be given a newer document again."""
 DeviceId = Annotated[str, msgspec.Meta(pattern=DEVICE_PATTERN, description="Lower case letters, digits, hyphens.")]
 Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, description="Of a model, variant, slot or fleet.")]
 Digest = Annotated[str, msgspec.Meta(pattern=DIGEST_PATTERN, description="SHA-256, 64 hexadecimal digits.")]
+ActionId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 Ordinal = Annotated[int, msgspec.Meta(ge=0, le=MAX_ORDINAL)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
