@@ -44,6 +44,7 @@ def notices(done: Step) -> tuple[Notice, ...]:
         notice("transition", after.incumbent if attempt is None else attempt.ref, done.event.reason)
     if after.outcome is not None and after.outcome != before.outcome and done.event.kind != "satisfied":
         notice(_BY_RESULT[after.outcome.result], after.outcome.ref, after.outcome.reason)
-    if after.state == "safe-mode" and before.state in ("running", "rolling-back"):
+    entered = before.state in ("running", "rolling-back") or not before.incumbent_failed
+    if after.state == "safe-mode" and before.state != "safe-mode" and entered:
         notice("safe-mode", after.incumbent, done.event.reason)
     return tuple(found)

@@ -59,6 +59,11 @@ def reject(slot: SlotRecord, phase: Phase, reason: str) -> SlotRecord:
     return msgspec.structs.replace(_conclude(slot, "rejected", phase, reason), attempt=None)
 
 
+def decline(slot: SlotRecord, _phase: Phase, reason: str) -> SlotRecord:
+    """Answer what is wished and not answered yet, without trying it."""
+    return slot if slot.wish is None or slot.settled else _settle(slot, slot.wish, "rejected", "preflight", reason)
+
+
 def revert(slot: SlotRecord, phase: Phase, reason: str) -> SlotRecord:
     return msgspec.structs.replace(_conclude(slot, "reverted", phase, reason), attempt=None)
 
@@ -95,13 +100,22 @@ def give_up(slot: SlotRecord, phase: Phase, reason: str) -> SlotRecord:
     return msgspec.structs.replace(slot, incumbent_failed=True, outcome=_failure(slot, failed, phase, reason))
 
 
+def distrust(slot: SlotRecord, phase: Phase, reason: str) -> SlotRecord:
+    """Run nothing: whatever it is, it stops the agent. The answer to a wish for something else stays as it is."""
+    if slot.incumbent is None or slot.incumbent_failed:
+        return slot
+    told = slot.outcome is not None and slot.outcome.ref != slot.incumbent
+    outcome = slot.outcome if told else _failure(slot, slot.incumbent, phase, reason)
+    return msgspec.structs.replace(slot, incumbent_failed=True, outcome=outcome)
+
+
 def forget_incumbent(slot: SlotRecord, _phase: Phase, _reason: str) -> SlotRecord:
     """The incumbent's file is damaged on disk: that is no fault of the version, so it is fetched again."""
     return msgspec.structs.replace(
         slot,
         incumbent=slot.last_good,
         last_good=None,
-        settled=slot.wish is None or slot.attempt is not None,
+        settled=slot.wish is None if slot.attempt is None else slot.settled,
         lost=next((entry for entry in slot.assignments if entry.ref == slot.incumbent), None),
     )
 
@@ -128,6 +142,7 @@ def _conclude(slot: SlotRecord, result: Result, phase: Phase, reason: str) -> Sl
 
 
 def _settle(slot: SlotRecord, wish: Wish, result: Result, phase: Phase, reason: str) -> SlotRecord:
+    """A newer wish than the one that is answered keeps its turn."""
     outcome = Outcome(
         ref=wish.ref,
         epoch=wish.epoch,
@@ -136,7 +151,7 @@ def _settle(slot: SlotRecord, wish: Wish, result: Result, phase: Phase, reason: 
         phase=phase,
         reason=clip_reason(reason),
     )
-    return msgspec.structs.replace(slot, outcome=outcome, settled=True)
+    return msgspec.structs.replace(slot, outcome=outcome, settled=slot.wish is None or slot.wish == wish)
 
 
 def _failure(slot: SlotRecord, failed: VersionRef, phase: Phase, reason: str) -> Outcome:

@@ -4,6 +4,9 @@ Rules upheld here:
 - `incumbent` is the version that served last and is served again when the candidate fails.
 - `last_good` is the committed version before the incumbent; it is tried once when the incumbent fails.
 - `wish` is the newest assignment; it is `settled` once it has an outcome, so that nothing is tried twice.
+- `unsteady_boots` counts the starts in a row that no steady time followed; `boots.py` says what follows of it.
+- `handling` is the desired document that is being taken over, or that has stopped the agent too often meanwhile.
+- `floor_s` is a time that it is certainly not earlier than; it never falls.
 - `assignments` are those that incumbent and last good came of; `lost` is the one of an incumbent whose files were
   damaged, for which it is fetched again, once, where nothing else can serve.
 """
@@ -12,10 +15,11 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from wherry.agent.core import boots
 from wherry.protocol.codec import encode
 from wherry.protocol.down.desired import Assignment
 from wherry.protocol.errors import TooLarge
-from wherry.protocol.types import MAX_REASON_CHARS, Count, Name, Ordinal, VersionRef
+from wherry.protocol.types import MAX_REASON_CHARS, Count, Digest, Name, Ordinal, VersionRef
 from wherry.protocol.up.reported import Outcome, Phase, QuarantineEntry, Reported, SlotReport
 
 MAX_QUARANTINE = 16
@@ -61,7 +65,10 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One slot. `incumbent_failed` keeps a slot in safe mode until somebody asks for something, or the agent starts."""
+    """One slot. `incumbent_failed` keeps it in safe mode until somebody asks for something, or the agent starts.
+
+    After a crash loop a start alone may not be enough: see `boots.py`.
+    """
 
     state: Phase = "empty"
     incumbent: VersionRef | None = None
@@ -95,6 +102,18 @@ class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
                 yield ref
 
 
+class Handling(msgspec.Struct, frozen=True, kw_only=True):
+    """A desired document on its way into the record. `starts` counts those of the agent since then."""
+
+    epoch: Ordinal
+    generation: Ordinal
+    sha256: Digest
+    starts: Count = 0
+
+    def is_same(self, other: "Handling") -> bool:
+        return msgspec.structs.replace(other, starts=self.starts) == self
+
+
 class DeviceRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The whole record. `boots` counts starts of the agent and makes session numbers grow over them."""
 
@@ -102,6 +121,9 @@ class DeviceRecord(msgspec.Struct, frozen=True, kw_only=True):
     generation: Ordinal = 0
     artifacts_url: str | None = None
     boots: Count = 0
+    unsteady_boots: Count = 0
+    handling: Handling | None = None
+    floor_s: float = 0.0
     executed: tuple[str, ...] = ()
     slots: dict[Name, SlotRecord] = {}
 
@@ -109,7 +131,21 @@ class DeviceRecord(msgspec.Struct, frozen=True, kw_only=True):
         return self.slots.get(name, SlotRecord())
 
     def booted(self) -> "DeviceRecord":
-        return msgspec.structs.replace(self, boots=self.boots + 1)
+        """At a start, before anything is done: it counts as unsteady until `steadied`, or `left` in good order."""
+        handling = self.handling and msgspec.structs.replace(self.handling, starts=self.handling.starts + 1)
+        return msgspec.structs.replace(
+            self, boots=self.boots + 1, unsteady_boots=self.unsteady_boots + 1, handling=handling
+        )
+
+    def steadied(self) -> "DeviceRecord":
+        """Once the agent has run for a steady time."""
+        in_safe_mode = any(slot.state == "safe-mode" for slot in self.slots.values())
+        count = boots.steadied(self.unsteady_boots, in_safe_mode=in_safe_mode)
+        return msgspec.structs.replace(self, unsteady_boots=count)
+
+    def left(self) -> "DeviceRecord":
+        """Once the agent has been stopped in good order before that: this start says nothing."""
+        return msgspec.structs.replace(self, unsteady_boots=max(0, self.unsteady_boots - 1))
 
     def with_slot(self, name: str, slot: SlotRecord) -> "DeviceRecord":
         return msgspec.structs.replace(self, slots={**self.slots, name: slot})

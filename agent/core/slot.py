@@ -25,8 +25,10 @@ EventKind = Literal[
     "healthy", "breach", "unproven",
     "serving-up", "serving-down", "incumbent-exhausted", "nothing-left", "nothing-to-restore", "incumbent-damaged",
     "serving-prevented", "restart-asked", "power-cut", "power-cut-exhausted",
+    "blame-attempt", "blame-incumbent", "blame-all",
 ]  # fmt: skip
-"""`unrunnable` and `serving-prevented`: the board cannot run the version now, which is no fault of the version."""
+"""`unrunnable` and `serving-prevented`: the board cannot run the version now, which is no fault of the version.
+The last three are starts of the agent in a crash loop, by what is given up for it."""
 
 Action = Literal[
     "fetch-manifest", "fetch-blobs", "drop-download", "verify-blobs",

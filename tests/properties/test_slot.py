@@ -1,4 +1,4 @@
-"""A slot under any sequence of wishes, failures and power cuts: its invariants, and that it never flips for ever."""
+"""A slot under any sequence of wishes, failures, power cuts and crash loops: its invariants, and that it ends."""
 
 import random
 
@@ -8,10 +8,13 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from tests.conftest import Tried
 from tests.support.cargo_hold import make_version
-from wherry.agent.core import effects
+from tests.support.soak import scaled
+from wherry.agent.core import effects, recovery
+from wherry.agent.core.boots import BLAME_ALL_AT, BLAME_ATTEMPT_AT, BLAME_INCUMBENT_AT, steadied
 from wherry.agent.core.record import BEFORE_SWITCH, REST, SlotRecord, Wish
-from wherry.agent.core.recovery import TRY_LIMIT, recover
+from wherry.agent.core.recovery import RECOVERY, TRY_LIMIT, recover
 from wherry.agent.core.slot import TABLE, EventKind, Row, SlotEvent, Step, exhausted, pursue, step
 from wherry.protocol.up.reported import Phase
 
@@ -44,7 +47,7 @@ class SlotMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.slot = SlotRecord()
-        self.generation = 0
+        self.generation = self.saves = self.unsteady = 0
         self._calm()
 
     def _calm(self) -> None:
@@ -54,11 +57,15 @@ class SlotMachine(RuleBasedStateMachine):
 
     @rule(assignment=st.sampled_from(ASSIGNMENTS))
     def wish(self, assignment: object) -> None:
+        self._receive(assignment)
+        self._pursue()
+
+    def _receive(self, assignment: object) -> None:
+        """A document is on disk, and the slot has not looked at it yet."""
         self._calm()
         self.generation += 1
         wish = Wish(assignment=assignment, epoch=1, generation=self.generation)  # type: ignore[arg-type]
         self.slot = msgspec.structs.replace(self.slot, wish=wish, settled=False)
-        self._pursue()
 
     @precondition(lambda self: happenings(self.slot))
     @rule(data=st.data())
@@ -92,13 +99,43 @@ class SlotMachine(RuleBasedStateMachine):
             self.what_rests_is_what_it_says()
 
     @rule()
+    def steady_time(self) -> None:
+        self.unsteady = steadied(self.unsteady, in_safe_mode=self.slot.state == "safe-mode")
+
+    @rule(starts=st.integers(2, BLAME_ALL_AT + 2), seed=st.integers(0, 2**32), wishes=st.sampled_from([0.0, 0.3]))
+    def crash_loop(self, starts: int, seed: int, wishes: float) -> None:
+        """Starts of the agent that last for a few events each; `wishes` is the share of those with a newer document."""
+        chance = random.Random(seed)
+        for _ in range(starts):
+            if chance.random() < wishes:
+                self._receive(chance.choice(ASSIGNMENTS))
+            self.power_cut()
+            if chance.random() < wishes:
+                self.wish(chance.choice(ASSIGNMENTS))
+            for _ in range(chance.randrange(8)):
+                self._meet_anything(chance)
+
+    def _meet_anything(self, chance: random.Random) -> None:
+        """One event that is no operator's and no rotten disk's; half of them take an attempt on."""
+        kinds = [kind for kind in happenings(self.slot) if kind not in ("incumbent-damaged", "restart-asked")]
+        onward = FORWARD.get(self.slot.state)
+        if kinds:
+            self._meet(onward if onward in kinds and chance.random() < 0.5 else chance.choice(kinds))
+
+    @rule()
     def power_cut(self) -> None:
         tries = self.slot.attempt.tries if self.slot.attempt else 0
         self.cut = True
         self.starts += self.slot.state == "safe-mode"
-        self._take(recover(self.slot))
+        self.unsteady += 1
+        self._take(recover(self.slot, self.unsteady))
         after = self.slot.attempt.tries if self.slot.attempt else 0
         assert after <= max(tries + 1, TRY_LIMIT)
+        if self.unsteady >= BLAME_ATTEMPT_AT:
+            assert self.slot.attempt is None
+            assert self.slot.settled
+        if self.unsteady >= BLAME_ALL_AT:
+            assert self.slot.state in ("safe-mode", "empty")
         self._pursue()
 
     def _pursue(self) -> None:
@@ -113,6 +150,7 @@ class SlotMachine(RuleBasedStateMachine):
             self.attempts += 1
             self.steps = 0
         self.steps += before != self.slot
+        self.saves += before != self.slot
         self.fallbacks += self.slot.state == "rolling-back" and before.state != "rolling-back"
         if before.state in BEFORE_SWITCH and done.event.kind != "incumbent-damaged":
             assert self.slot.incumbent == before.incumbent, "before the switch the incumbent is not touched"
@@ -199,3 +237,138 @@ def test_a_broken_table_is_found(monkeypatch: pytest.MonkeyPatch, state: Phase, 
     monkeypatch.setitem(TABLE, (state, kind), broken)
     with pytest.raises(AssertionError):
         test_long_walks_break_no_invariant()
+
+
+LOOPS = scaled(2_000, soak=50_000)
+MAX_SAVES_OF_A_CRASH_LOOP = 40
+"""Steps of a slot that are saved from the first start of a loop to its end, whatever happened before."""
+
+
+def crash_for_ever(seed: int, wishes: float = 0.0) -> SlotMachine:
+    """Any past, then an agent that is cut short soon after every start."""
+    chance, machine = random.Random(seed), SlotMachine()
+    for _ in range(chance.randrange(4)):
+        machine.wish(chance.choice(ASSIGNMENTS))
+        machine.sail(chance.randrange(2**32))
+    machine.wish(chance.choice(ASSIGNMENTS))
+    for _ in range(chance.randrange(8)):
+        machine._meet_anything(chance)
+    machine.saves = machine.unsteady = 0
+    machine.crash_loop(BLAME_ALL_AT + 1, chance.randrange(2**32), wishes)
+    return machine
+
+
+def test_an_operator_who_goes_on_asking_prolongs_no_crash_loop() -> None:
+    for seed in range(300):
+        machine = crash_for_ever(seed, wishes=0.3)
+        machine.power_cut()
+        machine.the_newest_wish_has_the_newest_outcome()
+
+
+def test_a_crash_loop_ends_in_a_slot_that_rests_and_is_not_written_any_more(tried: Tried) -> None:
+    most = 0
+    for seed in range(LOOPS):
+        machine = crash_for_ever(seed)
+        ended = machine.slot
+        assert ended.state in ("safe-mode", "empty")
+        assert ended.settled
+        most = max(most, machine.saves)
+        machine.crash_loop(30, seed, 0.0)
+        assert machine.slot == ended
+    tried(f"{LOOPS} crash loops of {BLAME_ALL_AT + 31} starts, at most {most} saved steps each")
+    assert most <= MAX_SAVES_OF_A_CRASH_LOOP
+
+
+@pytest.mark.parametrize(
+    ("state", "kind", "broken"),
+    [
+        ("download", "blame-attempt", Row("download")),
+        ("running", "blame-all", Row("running", (effects.decline,))),
+        ("safe-mode", "blame-all", Row("rolling-back", (effects.trust_again,))),
+        ("probation", "blame-all", Row("home", (effects.revert, effects.decline))),
+        ("probation", "blame-attempt", Row("rolling-back", (effects.abandon,))),
+        ("rolling-back", "blame-all", Row("rolling-back")),
+        ("empty", "blame-all", Row("empty")),
+    ],
+)
+def test_a_broken_row_of_the_crash_loop_is_found(
+    monkeypatch: pytest.MonkeyPatch, state: Phase, kind: EventKind, broken: Row
+) -> None:
+    """The negative control: each row, spoilt, breaks an invariant."""
+    monkeypatch.setitem(RECOVERY, (state, kind), broken)
+    with pytest.raises(AssertionError):
+        test_an_operator_who_goes_on_asking_prolongs_no_crash_loop()
+
+
+def test_without_the_count_of_starts_a_crash_loop_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control: what stops the agent is started again for ever."""
+    monkeypatch.setattr(recovery, "blame", lambda _: "nothing")
+    with pytest.raises(AssertionError):
+        test_a_crash_loop_ends_in_a_slot_that_rests_and_is_not_written_any_more(lambda _: None)
+
+
+def test_a_newer_wish_gets_a_slot_out_of_a_crash_loop() -> None:
+    """The agent runs steadily meanwhile, for nothing runs that could stop it."""
+    for seed in range(300):
+        machine = crash_for_ever(seed)
+        assignment = make_version(9, artifact=b"the mended one").assignment
+        machine.steady_time()
+        machine.wish(assignment)
+        for _ in range(6):
+            machine._meet(FORWARD[machine.slot.state])
+        machine.steady_time()
+        assert machine.slot.serving == assignment.ref
+        assert machine.unsteady == 0
+
+
+def test_a_start_after_a_steady_time_in_safe_mode_tries_once_and_no_more() -> None:
+    for seed in range(300):
+        machine = crash_for_ever(seed)
+        if machine.slot.state == "safe-mode":
+            machine.steady_time()
+            machine.power_cut()
+            assert machine.slot.state == "rolling-back"
+            machine.power_cut()
+            assert machine.slot.state == "safe-mode"
+
+
+def _starts(slot: SlotRecord, first: int, last: int) -> SlotRecord:
+    for unsteady in range(first, last + 1):
+        slot = recover(slot, unsteady).after
+    return slot
+
+
+def test_the_blame_widens_from_the_attempt_to_the_incumbent_to_everything() -> None:
+    old, new, wished = (assignment.ref for assignment in ASSIGNMENTS[:3])
+    wish = Wish(assignment=ASSIGNMENTS[2], epoch=1, generation=7)
+    slot = SlotRecord(state="preflight", incumbent=new, last_good=old, wish=wish, settled=False)
+    slot = effects.begin(slot, "running", "")
+    assert _starts(slot, 1, BLAME_ATTEMPT_AT - 1) == slot
+    blamed = recover(slot, BLAME_ATTEMPT_AT).after
+    assert blamed.state == "running"
+    assert blamed.outcome is not None
+    assert (blamed.outcome.ref, blamed.outcome.result, blamed.outcome.generation) == (wished, "rejected", 7)
+    assert blamed.outcome.reason == "the agent stopped 4 times in a row before it had run for 60 s"
+    assert blamed.quarantined(wished.artifact) == blamed.outcome.reason
+    assert _starts(blamed, BLAME_ATTEMPT_AT + 1, BLAME_INCUMBENT_AT - 1) == blamed
+    fallen = _starts(blamed, BLAME_INCUMBENT_AT, BLAME_ALL_AT - 1)
+    assert (fallen.state, fallen.incumbent) == ("rolling-back", old)
+    ended = _starts(fallen, BLAME_ALL_AT, BLAME_ALL_AT + 5)
+    assert (ended.state, ended.serving) == ("safe-mode", None)
+
+
+def test_a_candidate_that_stops_the_board_is_given_up_before_anything_else_is_blamed() -> None:
+    assert TRY_LIMIT < BLAME_ATTEMPT_AT < BLAME_INCUMBENT_AT < BLAME_ALL_AT
+
+
+def test_a_wish_that_came_before_the_attempt_for_an_older_one_ended_keeps_its_turn() -> None:
+    """The newer document was saved, and the power was cut before the slot could look at it."""
+    old, newer = (Wish(assignment=a, epoch=1, generation=g) for g, a in enumerate(ASSIGNMENTS[:2], start=1))
+    attempt = effects.begin(SlotRecord(state="probation", wish=old, settled=False), "empty", "")
+    attempt = effects.count_try(effects.count_try(effects.count_try(attempt, "verify", ""), "verify", ""), "verify", "")
+    after = recover(msgspec.structs.replace(attempt, wish=newer)).after
+    assert after.state == "rolling-back"
+    assert not after.settled
+    wished = pursue(step(after, SlotEvent("nothing-to-restore")).after)
+    assert wished is not None
+    assert wished.kind == "assigned"

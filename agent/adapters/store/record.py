@@ -6,13 +6,16 @@ A copy is a header of 60 bytes and the record as MessagePack. All numbers are bi
     32 SHA-256 of the payload              4  CRC-32 of the 56 bytes before
 
 The header never changes, whatever the format, so that an older agent knows a newer record for what
-it is and does not take it for a damaged one.
+it is and does not take it for a damaged one. A record of an older format is migrated as it is read; the next
+save writes it in the present one over the other copy, so that a cut meanwhile leaves the old one.
 """
 
 import hashlib
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -20,10 +23,22 @@ from wherry.agent.adapters.store.durable import disk_errors, overwrite
 from wherry.agent.core.record import DeviceRecord
 from wherry.agent.errors import NewerFormat
 
-FORMAT = 1
+FORMAT = 2
 MAGIC = b"WHERRY\r\n"
 _HEADER = struct.Struct(">8sIQI32s")
 _CHECK = struct.Struct(">I")
+
+
+Raw = dict[str, Any]
+
+
+def _from_1(raw: Raw) -> Raw:
+    """Format 1 counted no unsteady starts, and knew neither a document at hand nor a floor of time."""
+    return {**raw, "unsteady_boots": 0, "handling": None, "floor_s": 0.0}
+
+
+MIGRATIONS: dict[int, Callable[[Raw], Raw]] = {1: _from_1}
+"""From each older format to the one after it. Released ones are never edited."""
 
 
 class Copy(msgspec.Struct, frozen=True):
@@ -46,20 +61,21 @@ class RecordFile:
     def load(self) -> DeviceRecord | None:
         """The newest valid record; None where there is none. Raises NewerFormat.
 
-        `damaged` then names the copies that exist and are not valid.
+        `damaged` then names the copies that exist and are not valid, or hold no record.
         """
-        copies = [self._read(path) for path in self._paths]
-        self.damaged = tuple(
-            path.name for path, copy in zip(self._paths, copies, strict=True) if copy is None and path.exists()
-        )
-        best = max((copy for copy in copies if copy is not None), key=lambda copy: copy.sequence, default=None)
-        if best is None:
-            return None
-        if best.format > FORMAT:
-            raise NewerFormat(self._paths[0].parent, best.format, FORMAT)
-        self._sequence = best.sequence
-        self._next = 1 - copies.index(best)
-        return msgspec.msgpack.decode(best.payload, type=DeviceRecord)
+        found = [(path, self._read(path)) for path in self._paths]
+        self.damaged = tuple(path.name for path, copy in found if copy is None and path.exists())
+        valid = [(copy, path) for path, copy in found if copy is not None]
+        for copy, path in sorted(valid, key=lambda entry: entry[0].sequence, reverse=True):
+            if copy.format > FORMAT:
+                raise NewerFormat(path.parent, copy.format, FORMAT)
+            record = decode(copy)
+            if record is not None:
+                self._sequence = max(copy.sequence for copy, _ in valid)
+                self._next = 1 - self._paths.index(path)
+                return record
+            self.damaged += (path.name,)
+        return None
 
     def save(self, record: DeviceRecord) -> None:
         """Make `record` the newest; it is on disk when this returns. Raises StoreError."""
@@ -74,6 +90,19 @@ class RecordFile:
             return unpack(path.read_bytes())
         except OSError:
             return None
+
+
+def decode(copy: Copy) -> DeviceRecord | None:
+    """The record in a copy of this format or an older one; None where it is none, which would be a bug of ours."""
+    try:
+        if copy.format == FORMAT:
+            return msgspec.msgpack.decode(copy.payload, type=DeviceRecord)
+        raw = msgspec.msgpack.decode(copy.payload)
+        for number in range(copy.format, FORMAT):
+            raw = MIGRATIONS[number](raw)
+        return msgspec.convert(raw, DeviceRecord)
+    except (msgspec.MsgspecError, KeyError, TypeError):
+        return None
 
 
 def pack(sequence: int, payload: bytes, record_format: int = FORMAT) -> bytes:

@@ -3,7 +3,7 @@
 import errno
 import fcntl
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from wherry.agent.adapters.store.blobs import Blobs
@@ -23,6 +23,7 @@ class Store:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.stamp: Callable[[DeviceRecord], DeviceRecord] = lambda record: record
         try:
             for name in ("blobs", "parts", "events"):
                 (directory / name).mkdir(parents=True, exist_ok=True)
@@ -55,8 +56,12 @@ class Store:
         return self._record_file.damaged
 
     def save(self, record: DeviceRecord) -> None:
-        """Make `record` what counts, on disk, before anything acts on it. Raises StoreError."""
+        """Make `record` what counts, on disk, before anything acts on it. Raises StoreError.
+
+        `stamp` adds what is worth keeping but no write of its own.
+        """
         if record != self.record:
+            record = self.stamp(record)
             self._record_file.save(record)
             self.record = record
 
