@@ -18,6 +18,9 @@ from wherry.protocol.types import DeviceId, Name
 ENV_PREFIX = "WHERRY_AGENT_"
 MIB = 1024 * 1024
 
+SECTIONS = ("broker", "artifacts", "worker", "data_plane", "sandbox")
+"""Tables whose keys an environment variable can name."""
+
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Bytes = Annotated[int, msgspec.Meta(ge=0)]
@@ -41,15 +44,75 @@ class BrokerConfig(_Section, frozen=True, kw_only=True):
 
 
 class FeedConfig(_Section, frozen=True, kw_only=True):
-    """A directory of `.npz` files that drives the slot, again and again."""
+    """What drives the slot where no app does; exactly one of `directory`, `camera` and `topic`."""
 
-    directory: str
+    directory: str | None = None
+    """Directory of `.npz` files, read in name order, again and again."""
+    camera: str | None = None
+    """Camera, as OpenCV names it: a number, a device such as `/dev/video0`, or a URL."""
+    topic: str | None = None
+    """MQTT topic whose messages are inputs: a tensor's raw bytes, or a request in JSON."""
+    broker: Annotated[str, msgspec.Meta(pattern=r"^[^:/]+(:[0-9]{1,5})?$")] = "127.0.0.1:1883"
+    """Broker of `topic`, as `host:port`: mostly one on the board itself, not the fleet's."""
     rate_hz: Annotated[float, msgspec.Meta(gt=0, le=10_000)] = 10.0
+    """Inferences per second at most."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, on decoding ValidationError."""
+        if sum(source is not None for source in (self.directory, self.camera, self.topic)) != 1:
+            raise ValueError("a feed has one of directory, camera and topic")
+
+
+class ResultsConfig(_Section, frozen=True, kw_only=True):
+    """Where the answers to a feed go; none is needed, several may be given."""
+
+    log: str | None = None
+    """File to which a line of JSON is added for each answer; begun anew at `log_max_bytes`, the one before is kept."""
+    log_max_bytes: Bytes = 4 * MIB
+    """Size at which the file of `log` is begun anew; with the one before it, twice as much is used."""
+    topic: str | None = None
+    """MQTT topic, at the feed's broker, to which each answer is published as JSON."""
+    command: tuple[str, ...] = ()
+    """Process that reads a line of JSON for each answer on its standard input; started again when it ends."""
 
 
 class SlotConfig(_Section, frozen=True, kw_only=True):
+    """One slot. A name of its own for each model that the device runs at the same time."""
+
     feed: FeedConfig | None = None
+    """Drives the slot without an app."""
+    results: ResultsConfig | None = None
+    """Where the answers to the feed go."""
     threads: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    """Threads of the interpreter. More help large models only."""
+    http_port: Port | None = None
+    """TCP port on 127.0.0.1 for the data plane, beside the Unix socket; none unless given."""
+
+
+class DataPlaneConfig(_Section, frozen=True, kw_only=True):
+    """The sockets on which apps ask for predictions: `<slot>.sock` speaks HTTP, `<slot>.fast.sock` frames."""
+
+    directory: str = ""
+    """Directory of the sockets. Empty: what systemd gives as RUNTIME_DIRECTORY, else `sockets` in `state_dir`."""
+    socket_mode: Annotated[str, msgspec.Meta(pattern=r"^0?[0-7]{3}$")] = "660"
+    """Permissions of the sockets: who may ask for predictions."""
+    max_request_bytes: Annotated[int, msgspec.Meta(ge=4096)] = 16 * MIB
+    """Larger requests are refused: a board has little memory."""
+    drain_s: Annotated[float, msgspec.Meta(ge=0)] = 5.0
+    """How long a connection on which nothing is asked is kept when another worker takes over."""
+
+
+class SandboxConfig(_Section, frozen=True, kw_only=True):
+    """What is taken from workers: a model is a program that somebody else wrote."""
+
+    enabled: bool = True
+    """Off only to find out whether the sandbox is what stops a model."""
+    memory_bytes: Bytes = 0
+    """Address space of a worker. 0: as much memory as the board has, and 2 GiB for what is mapped but never used."""
+    user: str = ""
+    """User that workers run as where the agent is root. Empty: `wherry-worker` where there is one, else `nobody`."""
+    seccomp: bool = True
+    """System calls that inference does not need are refused, once the model is warm."""
 
 
 class ArtifactsConfig(_Section, frozen=True, kw_only=True):
@@ -92,6 +155,8 @@ class Config(_Section, frozen=True, kw_only=True):
     broker: BrokerConfig = BrokerConfig()
     artifacts: ArtifactsConfig = ArtifactsConfig()
     worker: WorkerConfig = WorkerConfig()
+    data_plane: DataPlaneConfig = DataPlaneConfig()
+    sandbox: SandboxConfig = SandboxConfig()
     slots: Annotated[dict[Name, SlotConfig], msgspec.Meta(min_length=1, max_length=8)] = msgspec.field(
         default_factory=lambda: {"main": SlotConfig()}
     )
@@ -118,7 +183,7 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
 def _override(raw: dict[str, Any], name: str, value: str) -> None:
     """Set the key that an environment variable names; sections are split off, keys keep underscores."""
     key = name.removeprefix(ENV_PREFIX).lower()
-    section = next((entry for entry in ("broker", "artifacts", "worker") if key.startswith(entry + "_")), None)
+    section = next((entry for entry in SECTIONS if key.startswith(entry + "_")), None)
     if section is None and key not in Config.__struct_fields__:
         raise BadConfig(f"environment variable {name}", "", f"no such key: {key}")
     if section is None:
@@ -134,10 +199,19 @@ def _explain(source: str, problem: str) -> BadConfig:
 
 
 def _anchored(config: Config, directory: Path) -> Config:
-    slots = {}
-    for name, slot in config.slots.items():
-        if slot.feed is not None:
-            feed = msgspec.structs.replace(slot.feed, directory=str(directory / slot.feed.directory))
-            slot = msgspec.structs.replace(slot, feed=feed)
-        slots[name] = slot
-    return msgspec.structs.replace(config, state_dir=str(directory / config.state_dir), slots=slots)
+    """With every path that is relative to the file made absolute."""
+    replace = msgspec.structs.replace
+    slots = {name: _anchored_slot(slot, directory) for name, slot in config.slots.items()}
+    state_dir = str(directory / config.state_dir)
+    sockets = config.data_plane.directory or os.environ.get("RUNTIME_DIRECTORY") or f"{state_dir}/sockets"
+    data_plane = replace(config.data_plane, directory=str(directory / sockets))
+    return replace(config, state_dir=state_dir, slots=slots, data_plane=data_plane)
+
+
+def _anchored_slot(slot: SlotConfig, directory: Path) -> SlotConfig:
+    replace = msgspec.structs.replace
+    if slot.feed is not None and slot.feed.directory is not None:
+        slot = replace(slot, feed=replace(slot.feed, directory=str(directory / slot.feed.directory)))
+    if slot.results is not None and slot.results.log is not None:
+        slot = replace(slot, results=replace(slot.results, log=str(directory / slot.results.log)))
+    return slot

@@ -5,7 +5,8 @@ AgentError
 │   ├── BadConfig          a key of the configuration is missing or wrong
 │   ├── StateDirInUse      another agent holds the state directory
 │   ├── StateDirUnusable   it cannot be created, or cannot be written and holds nothing to serve
-│   └── NewerFormat        it was written by a newer agent
+│   ├── NewerFormat        it was written by a newer agent
+│   └── SocketUnusable     a socket of the data plane cannot be opened
 └── StoreError             the disk failed or is full while running; the attempt fails, what serves stays
     └── DamagedBlob        bytes on disk do not have their digest
 """
@@ -52,6 +53,13 @@ class NewerFormat(SetupError):
         self.path = path
         self.found = found
         self.known = known
+
+
+class SocketUnusable(SetupError):
+    def __init__(self, address: str, problem: str) -> None:
+        super().__init__(f"{address}: {problem}; set data_plane.directory, or another http_port for the slot")
+        self.address = address
+        self.problem = problem
 
 
 class StoreError(AgentError):

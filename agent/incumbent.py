@@ -16,7 +16,7 @@ from wherry.agent.launch import Launch, NotRunnable, prepare
 from wherry.agent.seat import Hooks, Seat
 from wherry.agent.services import Services
 from wherry.agent.timers import Timer
-from wherry.agent.worker.messages import Serve, Window
+from wherry.agent.worker.messages import Window
 
 
 class Incumbent:
@@ -32,10 +32,9 @@ class Incumbent:
         happen: Callable[[SlotEvent], None],
         note: Callable[[Notice], None],
         window: Callable[[Window], None],
-        serve: Serve,
     ) -> None:
         self._services, self._crew, self._name, self._slot = services, crew, name, slot
-        self._happen, self._note, self._window, self._serve = happen, note, window, serve
+        self._happen, self._note, self._window = happen, note, window
         self._seat: Seat | None = None
         self._restart: Timer | None = None
         self._stable: Timer | None = None
@@ -58,11 +57,8 @@ class Incumbent:
             if slot.state == "rolling-back":
                 self._happen(SlotEvent("nothing-to-restore"))
             return
-        threads = self._services.config.slots[self._name].threads
         try:
-            launch = prepare(
-                self._services.store, self._services.runtimes, slot.incumbent, threads, verify_golden=False
-            )
+            launch = prepare(self._services, self._name, slot.incumbent, with_golden=False)
         except StoreError as error:
             self._happen(SlotEvent("incumbent-damaged", str(error)))
         except NotRunnable as error:
@@ -96,7 +92,7 @@ class Incumbent:
 
     def _hooks(self) -> Hooks:
         return Hooks(
-            loaded=lambda: self._seat.serve(self._serve) if self._seat else None,
+            loaded=lambda: self._seat.serve() if self._seat else None,
             tested=lambda _tested: None,
             serving=self._serving,
             window=self._window,
@@ -106,7 +102,8 @@ class Incumbent:
 
     def _hire(self, launch: Launch) -> None:
         self._seat = self._crew.hire(self._name, "serving", self._hooks())
-        self._seat.load(launch.load)
+        self._seat.load(launch)
+        launch.close()
 
     def _serving(self) -> None:
         if self.failures or self._obstacle:

@@ -7,20 +7,19 @@ Rules upheld here:
 - What a worker says after it was told to stop counts no more, except its last window.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import msgspec
 
 from wherry.agent.adapters.worker_process import WorkerEnded
-from wherry.agent.services import Services, Worker
+from wherry.agent.launch import Launch
+from wherry.agent.services import Listening, Services, Worker
 from wherry.agent.worker.messages import (
     AnyAnswer,
     AnyOrder,
-    Load,
     Loaded,
     Refused,
-    SelfTest,
     SelfTested,
     Serve,
     Serving,
@@ -31,6 +30,9 @@ from wherry.agent.worker.messages import (
 
 Stage = Literal["loading", "testing", "ready", "starting", "serving", "stopping", "ended"]
 Role = Literal["serving", "candidate", "check"]
+
+WINDOW_S = 1.0
+"""Shorter than telemetry's: a bad candidate is noticed within a second."""
 
 
 class Hooks(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +48,7 @@ class Hooks(msgspec.Struct, frozen=True, kw_only=True):
 
 class Seat:
     def __init__(self, services: Services, slot: str, role: Role, hooks: Hooks) -> None:
-        self._services, self._hooks = services, hooks
+        self._services, self._slot, self._hooks = services, slot, hooks
         self._worker: Worker = services.start_worker(slot, role, services.on_worker)
         self._said = ""
         self.stage: Stage = "loading"
@@ -60,19 +62,32 @@ class Seat:
     def pid(self) -> int:
         return self._worker.pid
 
-    def load(self, order: Load) -> None:
-        self._order("loading", order, self._services.config.worker.load_limit_s)
+    def load(self, launch: Launch) -> None:
+        self._order("loading", launch.load, self._services.config.worker.load_limit_s, [launch.artifact])
 
-    def test(self, order: SelfTest) -> None:
-        self._order("testing", order, self._services.config.worker.self_test_limit_s)
+    def test(self, launch: Launch) -> None:
+        """With golden vectors that were asked for when the launch was prepared."""
+        assert launch.golden is not None, "verified with the artifact"
+        self._order("testing", launch.test, self._services.config.worker.self_test_limit_s, [launch.golden])
 
-    def serve(self, order: Serve) -> None:
-        self._order("starting", order, self._services.config.worker.load_limit_s)
+    def serve(self) -> None:
+        """Answer on the slot's listening sockets, beside whoever answers there already."""
+        config = self._services.config
+        listening = self._services.listening.get(self._slot, Listening())
+        order = Serve(
+            window_s=min(WINDOW_S, config.telemetry_window_s),
+            listeners=listening.kinds,
+            files=len(listening.files),
+            max_request_bytes=config.data_plane.max_request_bytes,
+        )
+        self._order("starting", order, config.worker.load_limit_s, listening.files)
 
     def stop(self) -> None:
         """Drain and leave; killed after a while."""
         if self.stage not in ("stopping", "ended"):
-            self._order("stopping", Stop(), self._services.config.worker.stop_limit_s)
+            config = self._services.config
+            drain_s = min(config.data_plane.drain_s, config.worker.stop_limit_s / 2)
+            self._order("stopping", Stop(drain_s=drain_s), config.worker.stop_limit_s)
 
     def hand_to(self, hooks: Hooks) -> None:
         """Somebody else is told from now on."""
@@ -115,10 +130,10 @@ class Seat:
         else:
             self._hooks.ended(self._said or f"the worker ended while {stage}: {event.detail}")
 
-    def _order(self, stage: Stage, order: AnyOrder, limit_s: float) -> None:
+    def _order(self, stage: Stage, order: AnyOrder, limit_s: float, files: Sequence[int] = ()) -> None:
         self.stage = stage
         self._wait(limit_s)
-        self._worker.send(order)
+        self._worker.send(order, files)
 
     def _wait(self, limit_s: float) -> None:
         self._limit.cancel()

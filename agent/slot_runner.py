@@ -28,7 +28,8 @@ from wherry.agent.services import Services
 from wherry.agent.slot_telemetry import SlotTelemetry
 from wherry.agent.timers import Timer
 from wherry.agent.trial import Trial
-from wherry.agent.worker.messages import Feed, Serve, Window
+from wherry.agent.vitals import Vitals
+from wherry.agent.worker.messages import Window
 from wherry.protocol.types import VersionRef
 
 SAVE_AGAIN_S = 5.0
@@ -47,9 +48,6 @@ FOUND_ANEW: tuple[EventKind, ...] = (
 REMARKS = 16
 """Of so many different ones, the worker's remarks on its feed are not logged again."""
 
-WORKER_WINDOW_S = 1.0
-"""Shorter than telemetry's: a bad candidate is noticed within a second."""
-
 
 class SlotRunner:
     def __init__(
@@ -63,17 +61,15 @@ class SlotRunner:
         self._save_again: Timer | None = None
         self._busy = False
         self._past = Past()
+        self.vitals = Vitals(services.clock)
         self._past_of: VersionRef | None = None
         self._remarks: deque[str] = deque(maxlen=REMARKS)
-        serve = _serve_order(services, name)
         self.cargo = Cargo(services, happen=self.happen, note=self._note_block)
         self._incumbent = Incumbent(
             services, crew, name, slot=self._slot, happen=self.happen, note=self._note,
-            window=self._incumbent_measured, serve=serve,
+            window=self._incumbent_measured,
         )  # fmt: skip
-        self._trial = Trial(
-            services, crew, name, slot=self._slot, happen=self.happen, window=self._candidate_measured, serve=serve
-        )
+        self._trial = Trial(services, crew, name, slot=self._slot, happen=self.happen, window=self._candidate_measured)
         self._telemetry = SlotTelemetry(services, outbox, name, boot_id)
         self._actions = self._action_table()
 
@@ -107,9 +103,13 @@ class SlotRunner:
     def broker_reached(self) -> None:
         self._trial.reached()
 
+    @property
+    def worker_pid(self) -> int | None:
+        """Of the worker that answers now."""
+        return self._trial.pid if self._slot().state == "probation" else self._incumbent.pid
+
     def send_telemetry(self) -> None:
-        on_trial = self._slot().state == "probation"
-        self._telemetry.send(self._slot(), self._trial.pid if on_trial else self._incumbent.pid)
+        self._telemetry.send(self._slot(), self.worker_pid)
 
     def _slot(self) -> SlotRecord:
         return self._services.store.record.slot(self.name)
@@ -144,7 +144,7 @@ class SlotRunner:
 
     def _take(self, event: SlotEvent | None) -> bool:
         """One step; whether it could be saved. `None` stands for the start of the agent."""
-        done = recover(self._slot()) if event is None else step(self._slot(), event)
+        done = self._recovered() if event is None else step(self._slot(), event)
         try:
             self._save(done)
         except StoreError as error:
@@ -156,6 +156,9 @@ class SlotRunner:
         self._queue.popleft()
         self._carry_out(done)
         return True
+
+    def _recovered(self) -> Step:
+        return recover(self._slot(), self._services.store.record.unsteady_boots)
 
     def _try_again(self) -> None:
         self._save_again = None
@@ -170,6 +173,8 @@ class SlotRunner:
     def _carry_out(self, done: Step) -> None:
         for notice in notices(done):
             self._note(notice)
+        if done.before.state != done.after.state:
+            self.vitals.moved()
         if done.before != done.after:
             self._on_change()
         for action in done.actions:
@@ -210,6 +215,7 @@ class SlotRunner:
             self._services.log.warning("feed", slot=self.name, reason=window.remark, bad_files=window.bad_files)
 
     def _incumbent_measured(self, window: Window) -> None:
+        self.vitals.heard(window)
         self._tell_remark(window)
         incumbent = self._slot().incumbent
         if incumbent != self._past_of:
@@ -220,6 +226,7 @@ class SlotRunner:
             self._telemetry.add(incumbent, "running", window)
 
     def _candidate_measured(self, window: Window) -> None:
+        self.vitals.heard(window)
         self._tell_remark(window)
         if self._slot().state == "probation":
             self._telemetry.add(self._attempt().ref, "probation", window)
@@ -234,11 +241,3 @@ class SlotRunner:
     def _note_block(self, notice: Notice) -> None:
         attempt = self._slot().attempt
         self._note(msgspec.structs.replace(notice, ref=None if attempt is None else attempt.ref))
-
-
-def _serve_order(services: Services, name: str) -> Serve:
-    feed = services.config.slots[name].feed
-    return Serve(
-        feed=None if feed is None else Feed(directory=feed.directory, rate_hz=feed.rate_hz),
-        window_s=min(WORKER_WINDOW_S, services.config.telemetry_window_s),
-    )

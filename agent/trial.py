@@ -12,7 +12,7 @@ from wherry.agent.measures import Tally
 from wherry.agent.seat import Hooks, Seat
 from wherry.agent.services import Services
 from wherry.agent.timers import Timer
-from wherry.agent.worker.messages import SelfTested, Serve, Window
+from wherry.agent.worker.messages import SelfTested, Window
 
 JUDGE_EVERY_S = 1.0
 """For what no window tells: time passing, a worker that answers nothing."""
@@ -30,10 +30,9 @@ class Trial:
         slot: Callable[[], SlotRecord],
         happen: Callable[[SlotEvent], None],
         window: Callable[[Window], None],
-        serve: Serve,
     ) -> None:
         self._services, self._crew, self._name, self._slot = services, crew, name, slot
-        self._happen, self._window, self._serve = happen, window, serve
+        self._happen, self._window = happen, window
         self._seat: Seat | None = None
         self._launch: Launch | None = None
         self._timer: Timer | None = None
@@ -58,7 +57,7 @@ class Trial:
     def serve(self) -> None:
         """Serve beside the incumbent: `candidate-serving`."""
         if self._seat is not None:
-            self._seat.serve(self._serve)
+            self._seat.serve()
 
     def watch(self) -> None:
         """Begin the probation anew, and judge until it ends."""
@@ -85,11 +84,8 @@ class Trial:
         self.stop()
         attempt = self._slot().attempt
         assert attempt is not None, "a candidate is tried in an attempt"
-        threads = self._services.config.slots[self._name].threads
         try:
-            self._launch = prepare(
-                self._services.store, self._services.runtimes, attempt.ref, threads, verify_golden=True
-            )
+            self._launch = prepare(self._services, self._name, attempt.ref, with_golden=True)
         except StoreError as error:
             self._happen(SlotEvent("corrupt", str(error)))
         except NotRunnable as error:
@@ -101,7 +97,7 @@ class Trial:
     def _load(self) -> None:
         assert self._seat is not None
         assert self._launch is not None
-        self._seat.load(self._launch.load)
+        self._seat.load(self._launch)
 
     def _hooks(self) -> Hooks:
         return Hooks(
@@ -117,7 +113,7 @@ class Trial:
         if self._slot().state == "probation":
             self.serve()
         elif self._seat is not None and self._launch is not None:
-            self._seat.test(self._launch.test)
+            self._seat.test(self._launch)
 
     def _tested(self, tested: SelfTested) -> None:
         self._happen(SlotEvent("self-test-passed" if tested.ok else "self-test-failed", tested.reason))
@@ -156,7 +152,7 @@ class Trial:
             remark=self._tally.remark,
             committed_before=attempt.ref == self._slot().last_good,
         )
-        match judge(self._launch.health, seen):
+        match judge(self._launch.manifest.health, seen):
             case Commit():
                 self._happen(SlotEvent("healthy"))
             case Breach(reason):
@@ -167,4 +163,6 @@ class Trial:
     def _forget(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        if self._launch is not None:
+            self._launch.close()
         self._seat = self._launch = self._tally = None

@@ -11,7 +11,6 @@ import os
 import queue
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -49,28 +48,26 @@ def probe_runtimes(wanted: Literal["auto"] | Family) -> tuple[Runtime, ...]:
 def probe_families(wanted: Literal["auto"] | Family) -> tuple[Probe, ...]:
     """Try one family, or all of them in the order of preference, at once. Takes a fraction of a second."""
     families = PREFERENCE if wanted == "auto" else (wanted,)
-    with _model_in_memory() as path:
-        started = [(family, *_start(family, path)) for family in families]
+    with _model_in_memory() as file:
+        started = [(family, *_start(family, file)) for family in families]
         return tuple(_finish(family, worker, events) for family, worker, events in started)
 
 
 @contextmanager
-def _model_in_memory() -> Iterator[Path]:
-    """The path of a file that exists in memory alone, under which workers of this user find it."""
+def _model_in_memory() -> Iterator[int]:
+    """An open file that exists in memory alone."""
     handle = os.memfd_create("probe.tflite")
     try:
         os.write(handle, probe_model.FILE)
-        yield Path(f"/proc/{os.getpid()}/fd/{handle}")
+        yield handle
     finally:
         os.close(handle)
 
 
-def _start(family: Family, path: Path) -> tuple[WorkerProcess, queue.SimpleQueue[_Event]]:
+def _start(family: Family, file: int) -> tuple[WorkerProcess, queue.SimpleQueue[_Event]]:
     events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
     worker = WorkerProcess.start("probe", family, events.put)
-    worker.send(
-        Load(family=family, artifact_path=str(path), inputs=(probe_model.INPUT,), outputs=(probe_model.OUTPUT,))
-    )
+    worker.send(Load(family=family, inputs=(probe_model.INPUT,), outputs=(probe_model.OUTPUT,)), [file])
     return worker, events
 
 

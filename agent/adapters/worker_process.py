@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import IO, Self
 
 import msgspec
@@ -106,15 +106,16 @@ class WorkerProcess:
         """The process id, of a worker that could not be started 0."""
         return self._process.pid if self._process else 0
 
-    def send(self, order: AnyOrder) -> None:
-        """Give an order. Never waits and never raises on a dead worker.
+    def send(self, order: AnyOrder, files: Sequence[int] = ()) -> None:
+        """Give an order and its open files, which may be closed afterwards. Never waits, nor raises on a dead worker.
 
         A worker that has left so many orders unread that this one has no room is stuck: it is killed.
         """
+        assert len(files) == order.files, "the receiver waits for so many"
         data = encode(order)
         with self._lock:
             try:
-                sent = self._ours.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                sent = socket.send_fds(self._ours, [data], list(files), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
             except BlockingIOError:
                 sent = 0
             except OSError:

@@ -4,12 +4,13 @@ Rules upheld here:
 - No message is longer than `MAX_MESSAGE_BYTES`, and the length is judged before anything is kept.
 - Whatever arrives is either a valid message or `ChannelBroken`; no other error comes out of bytes.
 - Both sides import this file, so it knows neither numpy nor a runtime.
+- Open files travel beside the bytes, in the order of the orders that they belong to.
 """
 
 import select
 import socket
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,6 +19,9 @@ from wherry.agent.worker.messages import Answer, AnyAnswer, AnyOrder, Order
 
 MAX_MESSAGE_BYTES = 128 * 1024
 """The largest honest message is a `Load` with the tensor specs of a manifest of 64 KiB."""
+
+MAX_FILES = 8
+"""Open files with one order."""
 
 _LENGTH_BYTES = 4
 _READ_BYTES = 64 * 1024
@@ -75,6 +79,13 @@ class Frames:
             yield body
 
 
+class Received(NamedTuple):
+    """An order, and the open files that came with it, which are the receiver's to close."""
+
+    order: AnyOrder
+    files: list[int]
+
+
 class WorkerChannel:
     """The worker's end: orders in, answers out, for one thread."""
 
@@ -82,17 +93,22 @@ class WorkerChannel:
         self._socket = sock
         self._frames = Frames()
         self._orders: list[AnyOrder] = []
+        self._files: list[int] = []
 
-    def poll(self, timeout_s: float | None) -> AnyOrder | None:
+    def poll(self, timeout_s: float | None) -> Received | None:
         """The next order, or None once `timeout_s` has passed; None waits for ever.
 
-        Raises ChannelClosed at end of file, ChannelBroken on what is not an order.
+        Raises ChannelClosed at end of file, ChannelBroken on what is not an order, or lacks its open files.
         """
         while not self._orders:
             if not select.select([self._socket], [], [], timeout_s)[0]:
                 return None
             self._read()
-        return self._orders.pop(0)
+        order = self._orders.pop(0)
+        if len(self._files) < order.files:
+            raise ChannelBroken(f"an order with {len(self._files)} of its {order.files} open files")
+        files, self._files = self._files[: order.files], self._files[order.files :]
+        return Received(order, files)
 
     def say(self, answer: AnyAnswer) -> None:
         """Send; waits where the other side does not read. Raises ChannelClosed where it is gone."""
@@ -107,9 +123,12 @@ class WorkerChannel:
 
     def _read(self) -> None:
         try:
-            data = self._socket.recv(_READ_BYTES)
+            data, files, _flags, _address = socket.recv_fds(
+                self._socket, _READ_BYTES, MAX_FILES, socket.MSG_CMSG_CLOEXEC
+            )
         except ConnectionResetError as error:
             raise ChannelClosed from error
+        self._files += files
         if not data:
             raise ChannelClosed
         self._orders += [decode_order(body) for body in self._frames.feed(data)]

@@ -3,16 +3,19 @@
 Each message is MessagePack behind a four-byte big-endian length. The supervisor speaks first with
 `Load`; the worker answers every order with exactly one of the answers named there, and sends
 `Window` unasked while it serves. End of file on the socket ends the worker.
+
+With an order may come open files (SCM_RIGHTS), whose number it says in `files`: what a worker may read and
+where it may listen is given to it, and it looks for nothing itself.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 from wherry.protocol.latency import LatencySketch
 from wherry.protocol.manifest import TensorSpec, Tolerance
 from wherry.protocol.runtime import Family
-from wherry.protocol.types import Count, Reason, Seconds, Struct
+from wherry.protocol.types import Count, Name, Reason, Seconds, Struct
 
 
 class Feed(Struct, frozen=True, kw_only=True):
@@ -23,37 +26,76 @@ class Feed(Struct, frozen=True, kw_only=True):
     rate_hz: Annotated[float, msgspec.Meta(gt=0, le=10_000)] = 10.0
 
 
+Listener = Literal["http", "fast"]
+"""What is spoken on a listening socket: the Open Inference Protocol, or the frames of `wherry.agent.client`."""
+
+
+class Identity(Struct, frozen=True, kw_only=True):
+    """What the data plane says that it serves. `labels` are the names of the classes, by index; may be empty."""
+
+    slot: Name = "main"
+    model: str = ""
+    version: Count = 0
+    variant: str = ""
+    labels: tuple[str, ...] = ()
+
+
+class Sandbox(Struct, frozen=True, kw_only=True):
+    """What a worker may have. `memory_bytes` is of address space; 0 is no limit. `uid` and `gid` only from root."""
+
+    memory_bytes: Count = 0
+    open_files: Count = 256
+    processes: Count = 64
+    uid: Count | None = None
+    gid: Count | None = None
+    seccomp: bool = True
+
+
 class Order(Struct, frozen=True, kw_only=True, tag_field="type"):
-    """From the supervisor."""
+    """From the supervisor. `files` is how many open files come with it."""
+
+    files: Annotated[int, msgspec.Meta(ge=0, le=8)] = 0
 
 
 class Load(Order, frozen=True, kw_only=True, tag="load"):
-    """Build an interpreter for the verified file and warm it up. Answer: Loaded or Refused."""
+    """Build an interpreter for the open file, whose bytes were verified, and warm it up. Answer: Loaded or Refused."""
 
+    files: Annotated[int, msgspec.Meta(ge=0, le=8)] = 1
     family: Family
-    artifact_path: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     threads: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     warm_up: Count = 3
+    identity: Identity = Identity()
+    sandbox: Sandbox | None = None
 
 
 class SelfTest(Order, frozen=True, kw_only=True, tag="self-test"):
-    """Run the golden vectors and compare within the tolerance. Answer: SelfTested or Refused."""
+    """Run the golden vectors of the open file, compare within the tolerance. Answer: SelfTested or Refused."""
 
-    golden_path: str
+    files: Annotated[int, msgspec.Meta(ge=0, le=8)] = 1
     tolerance: Tolerance
 
 
 class Serve(Order, frozen=True, kw_only=True, tag="serve"):
-    """Serve until told to stop, saying a Window every `window_s`. Answer: Serving."""
+    """Serve until told to stop, saying a Window every `window_s`. Answer: Serving, once the sockets are listened on.
+
+    The open files are listening sockets; `listeners` says what is spoken on each.
+    """
 
     feed: Feed | None = None
     window_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
+    listeners: Annotated[tuple[Listener, ...], msgspec.Meta(max_length=8)] = ()
+    max_request_bytes: Count = 16 * 1024 * 1024
 
 
 class Stop(Order, frozen=True, kw_only=True, tag="stop"):
-    """Finish what is being answered, say the last Window, then Stopped, and exit with status 0."""
+    """Accept no more, answer what has been asked, say the last Window, then Stopped, and exit with status 0.
+
+    Connections on which nothing is asked are given `drain_s` to be used once more, and are then closed.
+    """
+
+    drain_s: Seconds = 0.0
 
 
 class Answer(Struct, frozen=True, kw_only=True, tag_field="type"):

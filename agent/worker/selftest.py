@@ -1,6 +1,6 @@
 """The self-test: every golden vector through the loaded model, and what it costs."""
 
-from pathlib import Path
+import os
 from time import perf_counter
 
 from wherry.agent.worker.errors import OrderRefused
@@ -21,11 +21,11 @@ ENOUGH_S = 1.0
 """… but no longer than this, for the sake of slow models. Every vector runs once in any case."""
 
 
-def self_test(order: SelfTest, model: Model) -> SelfTested:
-    """Compare and measure. Raises OrderRefused where the vectors are not for this model."""
+def self_test(order: SelfTest, model: Model, file: int) -> SelfTested:
+    """Compare with the vectors in the open `file`, and measure. Raises OrderRefused where they are not this model's."""
     if order.tolerance.family != model.family:
         raise OrderRefused(f"the tolerance is for {order.tolerance.family}, the model runs on {model.family}")
-    found = cases(_read(Path(order.golden_path)), model.family, model.inputs, model.outputs)
+    found = cases(_read(file), model.family, model.inputs, model.outputs)
     latency = LatencyWindow()
     verdict = judge(_run_all(model, found, latency), order.tolerance)
     p50_ms, p95_ms = latency.quantile_ms(0.5) or 0.0, latency.quantile_ms(0.95) or 0.0
@@ -53,9 +53,9 @@ def _run(model: Model, case: Case) -> tuple[list[Tensor], float]:
         raise OrderRefused(f"a golden vector failed to run: {type(error).__name__}: {error}") from error
 
 
-def _read(path: Path) -> GoldenSet:
+def _read(file: int) -> GoldenSet:
     try:
-        with path.open("rb") as file:
-            return decode_golden(file.read(limits.MAX_GOLDEN_BYTES + 1))
+        with os.fdopen(os.dup(file), "rb") as opened:
+            return decode_golden(opened.read(limits.MAX_GOLDEN_BYTES + 1))
     except (OSError, MessageError) as error:
         raise OrderRefused(f"cannot read the golden vectors: {error}") from error

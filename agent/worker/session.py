@@ -1,14 +1,15 @@
 """One worker's life: orders in, answers out, serving in between. One thread does it all."""
 
 import contextlib
+import os
+from collections.abc import Iterator, Sequence
 from time import monotonic
 
-from wherry.agent.worker.channel import WorkerChannel
+from wherry.agent.worker.channel import Received, WorkerChannel
 from wherry.agent.worker.errors import ChannelClosed, OrderRefused
 from wherry.agent.worker.messages import (
     Load,
     Loaded,
-    Order,
     Refused,
     SelfTest,
     Serve,
@@ -36,12 +37,12 @@ class Session:
         """The exit status: 0 when told to stop or left alone, 1 after `Refused`."""
         try:
             while True:
-                order = self._channel.poll(self._serving.wait_s(monotonic()) if self._serving else None)
-                if isinstance(order, Stop):
+                received = self._channel.poll(self._serving.wait_s(monotonic()) if self._serving else None)
+                if received is not None and isinstance(received.order, Stop):
                     self._stop()
                     return 0
-                if order is not None:
-                    self._obey(order)
+                if received is not None:
+                    self._obey(received)
                 elif self._serving:
                     self._serving.step(monotonic())
         except OrderRefused as refusal:
@@ -51,20 +52,23 @@ class Session:
         except ChannelClosed:
             return 0
 
-    def _obey(self, order: Order) -> None:
+    def _obey(self, received: Received) -> None:
+        order, files = received
         match order:
             case Load():
-                self._obey_load(order)
+                with only(files) as file:
+                    self._obey_load(order, file)
             case SelfTest():
-                self._channel.say(self_test(order, self._loaded()))
+                with only(files) as file:
+                    self._channel.say(self_test(order, self._loaded(), file))
             case Serve():
                 self._serving = Serving(order, self._loaded(), self._channel, monotonic())
                 self._channel.say(ServingNow())
 
-    def _obey_load(self, order: Load) -> None:
+    def _obey_load(self, order: Load, file: int) -> None:
         if self._model:
             raise OrderRefused("a worker loads one model in its life")
-        self._model = load_model(order, self._load)
+        self._model = load_model(order, file, self._load)
         self._channel.say(Loaded(runtime_version=self._model.version))
 
     def _stop(self) -> None:
@@ -76,3 +80,15 @@ class Session:
         if self._model is None:
             raise OrderRefused("no model is loaded yet")
         return self._model
+
+
+@contextlib.contextmanager
+def only(files: Sequence[int]) -> Iterator[int]:
+    """The one open file that came with an order, closed afterwards. Raises OrderRefused where it is not one."""
+    try:
+        if len(files) != 1:
+            raise OrderRefused(f"{len(files)} open files instead of one")
+        yield files[0]
+    finally:
+        for file in files:
+            os.close(file)

@@ -267,7 +267,7 @@ def cpu_s(pid: int) -> float:
 
 
 SUPERVISOR = """
-import pathlib, sys, threading
+import os, pathlib, sys, threading
 from wherry.agent.adapters import probe_model
 from wherry.agent.adapters.worker_process import WorkerProcess
 from wherry.agent.worker.messages import Load, SelfTest
@@ -278,13 +278,14 @@ path = directory / "probe.tflite"
 path.write_bytes(probe_model.FILE)
 loaded = threading.Event()
 worker = WorkerProcess.start("main", "incumbent", lambda event: loaded.set())
-worker.send(
-    Load(family="litert", artifact_path=str(path), inputs=(probe_model.INPUT,), outputs=(probe_model.OUTPUT,))
-)
+with path.open("rb") as file:
+    load = Load(family="litert", inputs=(probe_model.INPUT,), outputs=(probe_model.OUTPUT,))
+    worker.send(load, [file.fileno()])
 loaded.wait()
 if state == "stuck":
     limits = Tolerance(family="litert", max_abs=0, min_cosine=1)
-    worker.send(SelfTest(golden_path=str(directory / "pipe"), tolerance=limits))
+    pipe = os.open(directory / "pipe", os.O_RDWR)  # who reads it waits for ever, and never sees the end of the channel
+    worker.send(SelfTest(tolerance=limits), [pipe])
 print(worker.pid, flush=True)
 threading.Event().wait()
 """
@@ -292,7 +293,7 @@ threading.Event().wait()
 
 @pytest.mark.parametrize("state", ["waiting", "stuck"])
 def test_a_worker_dies_with_its_supervisor(tmp_path: Path, state: str) -> None:
-    os.mkfifo(tmp_path / "pipe")  # who reads it waits for ever, and never sees the end of the channel
+    os.mkfifo(tmp_path / "pipe")
     command = [sys.executable, "-c", SUPERVISOR, str(tmp_path), state]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as supervisor:
         assert supervisor.stdout is not None

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import psutil
 import pytest
 
-from tests.support.live_worker import FAMILIES, LiveWorker, TinyCase
+from tests.support.live_worker import FAMILIES, Handed, LiveWorker, TinyCase
 from wherry.agent.adapters import probe_model
 from wherry.agent.adapters.probe import probe_families, probe_runtimes
 from wherry.agent.worker import runtimes
@@ -89,7 +89,8 @@ def test_tampered_golden_outputs_fail_the_self_test(tiny: TinyCase, family: Fami
 def test_wrong_tensor_specs_are_refused_with_what_differs(tiny: TinyCase, family: Family) -> None:
     wrong = msgspec.structs.replace(tiny.dense.input_spec, quantization=Quantization(scale=1 / 32, zero_point=4))
     with LiveWorker() as worker:
-        worker.send(msgspec.structs.replace(tiny.load(family), inputs=(wrong,)))
+        order, path = tiny.load(family)
+        worker.send(Handed(msgspec.structs.replace(order, inputs=(wrong,)), path))
         assert "zero point -3) in the file and int8 [1, 16]" in worker.said(Refused).reason
         assert worker.ended().exit_code == 1
 
@@ -215,7 +216,7 @@ def test_a_real_network_scores_the_same_through_the_process(tmp_path: Path, fami
     np.savez(tmp_path / "pictures.npz", x=x, y=y)
     stored = (x.astype(np.int16) - 128).astype(np.int8)
     outputs = outputs_of(family, path, stored)
-    order = Load(family=family, artifact_path=str(path), inputs=(RESNET_INPUT,), outputs=(RESNET_OUTPUT,))
+    order = Handed(Load(family=family, inputs=(RESNET_INPUT,), outputs=(RESNET_OUTPUT,)), path)
     with LiveWorker() as worker:
         worker.send(order)
         worker.said(Loaded)
@@ -234,10 +235,10 @@ def outputs_of(family: Family, path: Path, x: npt.NDArray[np.int8]) -> npt.NDArr
     return np.concatenate([interpreter.run([row[np.newaxis]])[0].astype(np.int8) for row in x])
 
 
-def resnet_self_test(path: Path, family: Family, x: npt.NDArray[np.int8], outputs: npt.NDArray[np.int8]) -> SelfTest:
+def resnet_self_test(path: Path, family: Family, x: npt.NDArray[np.int8], outputs: npt.NDArray[np.int8]) -> Handed:
     vectors = tuple(
         GoldenVector(inputs=(row.tobytes(),), outputs={family: (out.tobytes(),)})
         for row, out in zip(x, outputs, strict=True)
     )
     path.write_bytes(encode_golden(GoldenSet(vectors=vectors)))
-    return SelfTest(golden_path=str(path), tolerance=Tolerance(family=family, max_abs=0, min_cosine=1))
+    return Handed(SelfTest(tolerance=Tolerance(family=family, max_abs=0, min_cosine=1)), path)

@@ -4,7 +4,7 @@ It runs in no process and answers at once; windows come when the test says `tick
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -58,12 +58,13 @@ class FakeWorker:
     def conduct(self) -> Conduct:
         return self._yard.conduct.get(self.artifact, Conduct())
 
-    def send(self, order: AnyOrder) -> None:
+    def send(self, order: AnyOrder, files: Sequence[int] = ()) -> None:
+        assert len(files) == order.files
         if self.ended:
             return
         self.orders.append(order)
         if isinstance(order, Load):
-            self.artifact = sha256(Path(order.artifact_path).read_bytes())
+            self.artifact = sha256(Path(f"/proc/self/fd/{files[0]}").read_bytes())
         tag = str(order.__struct_config__.tag)
         if self.conduct.dies_at == tag:
             self.die(-11, "killed by signal 11 (SIGSEGV)")

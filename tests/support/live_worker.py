@@ -4,7 +4,7 @@ import queue
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tests.support.tiny_model import Dense, random_dense
 from wherry.agent.adapters.worker_process import WorkerEnded, WorkerProcess, WorkerSaid
 from wherry.agent.worker import runtimes
-from wherry.agent.worker.messages import Answer, Load, SelfTest
+from wherry.agent.worker.messages import Answer, AnyOrder, Load, SelfTest
 from wherry.protocol.golden import GoldenSet, GoldenVector, encode_golden
 from wherry.protocol.manifest import Tolerance
 from wherry.protocol.runtime import Family
@@ -22,13 +22,19 @@ DEADLINE_S = 20.0
 FAMILIES: tuple[Family, ...] = ("litert", "tflite-runtime")
 
 
+class Handed(NamedTuple):
+    """An order with the file that goes with it."""
+
+    order: Load | SelfTest
+    path: Path
+
+
 class LiveWorker:
     """Ends its process on leaving the `with` block."""
 
     def __init__(self, role: str = "candidate") -> None:
         self.events: queue.SimpleQueue[WorkerSaid | WorkerEnded] = queue.SimpleQueue()
         self.process = WorkerProcess.start("main", role, self.events.put)
-        self.send = self.process.send
 
     def __enter__(self) -> Self:
         return self
@@ -36,6 +42,13 @@ class LiveWorker:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.process.kill()
         self.process.close()
+
+    def send(self, what: AnyOrder | Handed) -> None:
+        if not isinstance(what, Handed):
+            self.process.send(what)
+            return
+        with what.path.open("rb") as file:
+            self.process.send(what.order, [file.fileno()])
 
     def said(self, *kinds: type[A]) -> A:
         """The next answer, which must be of one of `kinds`."""
@@ -65,20 +78,16 @@ class TinyCase:
         self.path.write_bytes(self.dense.file())
         self.x = np.random.default_rng(1).integers(-128, 128, (60, features), dtype=np.int8)
 
-    def load(self, family: Family, path: Path | None = None) -> Load:
-        return Load(
-            family=family,
-            artifact_path=str(path or self.path),
-            inputs=(self.dense.input_spec,),
-            outputs=(self.dense.output_spec,),
-        )
+    def load(self, family: Family, path: Path | None = None) -> Handed:
+        order = Load(family=family, inputs=(self.dense.input_spec,), outputs=(self.dense.output_spec,))
+        return Handed(order, path or self.path)
 
     def outputs(self, family: Family) -> npt.NDArray[np.int8]:
         """What the runtime itself gives for `x`, run in this process."""
         interpreter = runtimes.load(family, self.path, 1)
         return np.concatenate([interpreter.run([row[np.newaxis]])[0].astype(np.int8) for row in self.x])
 
-    def self_test(self, family: Family, tamper_steps: int = 0) -> SelfTest:
+    def self_test(self, family: Family, tamper_steps: int = 0) -> Handed:
         """Golden vectors of the family's own outputs, of which one value is moved by `tamper_steps`."""
         outputs = self.outputs(family)[:8].copy()
         outputs[3, 1] += -tamper_steps if outputs[3, 1] > 0 else tamper_steps
@@ -89,7 +98,7 @@ class TinyCase:
         path = self.directory / f"{family}-{tamper_steps}.golden"
         path.write_bytes(encode_golden(GoldenSet(vectors=vectors)))
         limits = Tolerance(family=family, max_abs=1, min_cosine=0.999, min_top1_share=1)
-        return SelfTest(golden_path=str(path), tolerance=limits)
+        return Handed(SelfTest(tolerance=limits), path)
 
     def feed(self, labels: npt.NDArray[np.int64]) -> Path:
         """A directory with `x` in two files, so labelled."""

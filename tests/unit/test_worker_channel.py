@@ -1,14 +1,24 @@
 """The control channel: framing, limits and hostile bytes."""
 
+import os
 import random
 import socket
 from collections.abc import Iterator
 
 import pytest
 
-from wherry.agent.worker.channel import MAX_MESSAGE_BYTES, Frames, WorkerChannel, decode_answer, decode_order, encode
+from wherry.agent.worker.channel import (
+    MAX_MESSAGE_BYTES,
+    Frames,
+    Received,
+    WorkerChannel,
+    decode_answer,
+    decode_order,
+    encode,
+)
 from wherry.agent.worker.errors import ChannelBroken, ChannelClosed
-from wherry.agent.worker.messages import Feed, Refused, Serve, Stop, Stopped
+from wherry.agent.worker.messages import Feed, Refused, SelfTest, Serve, Stop, Stopped
+from wherry.protocol.manifest import Tolerance
 from wherry.protocol.types import MAX_REASON_CHARS
 
 ORDERS = [Serve(feed=Feed(directory="/data", rate_hz=5.0)), Stop(), Serve()]
@@ -62,7 +72,7 @@ def test_empty_foreign_and_overlong_messages_are_no_answers(data: bytes) -> None
 def test_two_orders_in_one_packet_are_both_taken(pair: tuple[socket.socket, WorkerChannel]) -> None:
     ours, channel = pair
     ours.sendall(encode(ORDERS[0]) + encode(ORDERS[1]))
-    assert [channel.poll(None), channel.poll(None)] == ORDERS[:2]
+    assert [channel.poll(None), channel.poll(None)] == [Received(order, []) for order in ORDERS[:2]]
     assert channel.poll(0) is None
 
 
@@ -72,7 +82,7 @@ def test_half_an_order_is_waited_for(pair: tuple[socket.socket, WorkerChannel]) 
     ours.sendall(data[:5])
     assert channel.poll(0) is None
     ours.sendall(data[5:])
-    assert channel.poll(None) == ORDERS[0]
+    assert channel.poll(None) == Received(ORDERS[0], [])
 
 
 def test_end_of_file_closes_the_channel(pair: tuple[socket.socket, WorkerChannel]) -> None:
@@ -82,3 +92,26 @@ def test_end_of_file_closes_the_channel(pair: tuple[socket.socket, WorkerChannel
         channel.poll(None)
     with pytest.raises(ChannelClosed):
         channel.say(Stopped())
+
+
+def test_open_files_stay_with_their_orders(pair: tuple[socket.socket, WorkerChannel]) -> None:
+    ours, channel = pair
+    pipes = [os.pipe() for _ in range(3)]
+    load = SelfTest(tolerance=Tolerance(family="litert", max_abs=0, min_cosine=1))
+    ours.sendall(encode(Stop()))
+    socket.send_fds(ours, [encode(load)], [pipes[0][0]])
+    socket.send_fds(ours, [encode(Serve(listeners=("http", "fast"), files=2))], [pipes[1][0], pipes[2][0]])
+    received = [channel.poll(1.0) for _ in range(3)]
+    for number, (_, end) in enumerate(pipes):
+        os.write(end, bytes([number]))
+    read = [[os.read(file, 1)[0] for file in one.files] for one in received if one is not None]
+    assert read == [[], [0], [1, 2]]
+    for file in [*(file for one in received if one for file in one.files), *(end for pipe in pipes for end in pipe)]:
+        os.close(file)
+
+
+def test_an_order_without_its_open_files_breaks_the_channel(pair: tuple[socket.socket, WorkerChannel]) -> None:
+    ours, channel = pair
+    ours.sendall(encode(SelfTest(tolerance=Tolerance(family="litert", max_abs=0, min_cosine=1))))
+    with pytest.raises(ChannelBroken, match="0 of its 1 open files"):
+        channel.poll(1.0)

@@ -55,7 +55,7 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
         (GOOD + "[broker]\nprot = 5\n", "broker: Object contains unknown field `prot`"),
         (GOOD + 'runtime = "onnx"\n', "runtime: Invalid enum value 'onnx'"),
         (GOOD + "telemetry_window_s = 0\n", "telemetry_window_s: Expected `float` >= 0.5"),
-        (GOOD + "[slots.main.feed]\nrate_hz = 1\n", "slots.<name>.feed: Object missing required field `directory`"),
+        (GOOD + "[slots.main.feed]\nrate_hz = 1\n", "slots.<name>.feed: a feed has one of directory, camera and topic"),
     ],
 )
 def test_what_is_wrong_is_said_with_file_and_key(tmp_path: Path, text: str, problem: str) -> None:

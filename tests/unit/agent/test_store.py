@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.cargo_hold import hold, make_version
 from wherry.agent.adapters.store import Store
-from wherry.agent.adapters.store.record import RecordFile, pack, unpack
+from wherry.agent.adapters.store.record import FORMAT, RecordFile, pack, unpack
 from wherry.agent.adapters.store.spool import Spool
 from wherry.agent.core.record import Attempt, DeviceRecord, SlotRecord, Wish
 from wherry.agent.errors import DamagedBlob, NewerFormat, StateDirInUse, StateDirUnusable, StoreError
@@ -50,7 +50,7 @@ def test_a_record_of_before_assignments_were_kept_is_read(tmp_path: Path) -> Non
     raw = msgspec.to_builtins(DeviceRecord(slots={"main": slot}))
     for name in ("assignments", "lost"):
         del raw["slots"]["main"][name]
-    (tmp_path / "state.a").write_bytes(pack(1, msgspec.msgpack.encode(raw)))
+    (tmp_path / "state.a").write_bytes(pack(1, msgspec.msgpack.encode(raw), record_format=1))
     assert RecordFile(tmp_path).load() == DeviceRecord(slots={"main": slot})
 
 
@@ -89,9 +89,9 @@ def test_saving_goes_on_after_a_damaged_copy(tmp_path: Path) -> None:
 
 
 def test_a_newer_format_is_refused_and_left_alone(tmp_path: Path) -> None:
-    newer = pack(9, b"whatever", record_format=2)
+    newer = pack(9, b"whatever", record_format=FORMAT + 1)
     (tmp_path / "state.a").write_bytes(newer)
-    with pytest.raises(NewerFormat, match="state of format 2 was written by a newer agent, this one knows 1"):
+    with pytest.raises(NewerFormat, match=f"state of format {FORMAT + 1} was written by a newer agent, this one knows {FORMAT}"):
         Store(tmp_path)
     assert (tmp_path / "state.a").read_bytes() == newer
 
@@ -131,14 +131,16 @@ def test_an_unchanged_record_is_not_written_again(tmp_path: Path) -> None:
 def test_blobs_are_read_only_and_verified_when_read(tmp_path: Path) -> None:
     store = Store(tmp_path)
     digest = hold(store, b"cargo")
-    path = store.blobs.verified_path(digest)
+    with os.fdopen(store.blobs.open_verified(digest), "rb") as file:
+        assert file.read() == b"cargo"
+    path = store.blobs.path(digest)
     assert path.stat().st_mode & 0o777 == 0o444
     path.chmod(0o644)
     path.write_bytes(b"cargO")
     with pytest.raises(DamagedBlob):
         store.blobs.read(digest)
     with pytest.raises(DamagedBlob):
-        store.blobs.verified_path(digest)
+        store.blobs.open_verified(digest)
     store.blobs.discard(digest)
     with pytest.raises(StoreError, match="No such file"):
         store.blobs.read(digest)
