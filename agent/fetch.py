@@ -1,14 +1,13 @@
 """Carries out the download plan of one blob: subscribes, writes verified blocks, turns to HTTP.
 
 Rules upheld here:
-- Only a block with the right hash is written, except while the list of hashes cannot be had over
-  MQTT: then HTTP brings the blob whole, and its digest decides at the end.
+- Only a block of the right length and hash is written, except where neither transport gives the list of hashes: then
+  HTTP brings the blob whole, and its digest decides at the end.
+- What is verified stays verified, whatever becomes of the transports.
 - Every subscription and every request made here is taken back, whatever the end.
 """
 
 from collections.abc import Callable
-
-import msgspec
 
 from wherry.agent.adapters.http_blocks import HttpBlock
 from wherry.agent.adapters.store.parts import Part
@@ -45,6 +44,7 @@ class Fetch:
         self._listing_since_s = self._started_s = services.clock.now_s()
         self._subscribed: set[str] = set()
         self._served: list[str] = []
+        self._list_damaged: set[Transport] = set()
         self._part: Part | None = None
         self._finished = False
         self._online = True
@@ -66,20 +66,19 @@ class Fetch:
         if self._finished:
             return
         if index is None:
-            self._list_arrived(payload)
+            self._list_arrived(payload, "mqtt")
         elif self._hashes is not None and index < self.ref.block_count:
             self._block_arrived(index, payload, "mqtt")
 
     def http_answered(self, answer: HttpBlock) -> None:
-        if self._finished or self._transfer is None:
+        if self._finished:
             return
-        if answer.data is not None:
+        if answer.data is None:
+            self._refused(answer)
+        elif answer.index is None:
+            self._list_arrived(answer.data, "http")
+        else:
             self._block_arrived(answer.index, answer.data, "http")
-            return
-        self._services.log.warning("a block over HTTP failed", block=answer.index, reason=answer.reason)
-        self._transfer = download.request_failed(self._transfer, answer.index, self._now_s(), self._pace)
-        if self._hashes is None:
-            self._ask_for_list()
 
     def disconnected(self) -> None:
         self._online = False
@@ -87,11 +86,12 @@ class Fetch:
     def reconnected(self) -> None:
         """A new session with the broker: ask again for what is on its way."""
         self._online = True
+        self._services.link.unsubscribe(sorted(self._subscribed))  # the broker may remember them
         self._subscribed.clear()
-        self._listing_since_s = self._started_s = self._now_s()
-        if self._transfer is None:
+        self._started_s = self._now_s()
+        if self._hashes is None:
             self._ask_for_list()
-        else:
+        if self._transfer is not None:
             self._transfer = download.reconnected(self._transfer, self._now_s())
             self._plan()
 
@@ -107,58 +107,79 @@ class Fetch:
 
     def _tick(self) -> None:
         self._timer = self._services.timers.after(TICK_S, self._tick)
-        now_s = self._now_s()
+        hopeless = self._hopeless() if self._online else None
+        if hopeless is not None:
+            self._finish(hopeless)
+            return
+        if self._hashes is None and self._now_s() - self._listing_since_s > self._pace.stall_s:
+            self._ask_for_list()
+            if self._url:
+                self._services.http.ask(self._url, self.ref, None)
+        self._plan()
+
+    def _hopeless(self) -> str | None:
         if self._transfer is not None:
-            hopeless = download.hopeless(self._transfer, now_s, self._pace) if self._online else None
-            if hopeless is not None:
-                self._finish(hopeless)
-            else:
-                self._plan()
-        elif self._online and now_s - self._started_s > self._pace.give_up_s:
-            self._finish(f"the list of block hashes did not arrive for {self._pace.give_up_s:g} s")
-        elif now_s - self._listing_since_s > self._pace.stall_s:
-            self._fetch_whole() if self._url else self._ask_for_list()
+            return download.hopeless(self._transfer, self._now_s(), self._pace)
+        if self._now_s() - self._started_s > self._pace.give_up_s:
+            return f"the list of block hashes did not arrive for {self._pace.give_up_s:g} s"
+        return None
 
     def _ask_for_list(self) -> None:
-        self._transfer = None
         self._listing_since_s = self._now_s()
         self._subscribe([topics.hashes(self._services.config.fleet, self.ref.digest)])
 
-    def _list_arrived(self, payload: bytes) -> None:
+    def _list_arrived(self, payload: bytes, transport: Transport) -> None:
         if self._hashes is not None:
             return
         try:
             hashes = parse_hash_list(self.ref, payload)
         except Malformed as error:
             self._services.log.warning("the list of block hashes is damaged", reason=str(error))
-            self._on_note(Notice(kind="block-damaged", digest=self.ref.digest, block=None, transport="mqtt"))
-            if self._url and self._transfer is None:
-                self._fetch_whole()
+            self._note_list_damaged(transport)
             return
         self._served.append(topics.hashes(self._services.config.fleet, self.ref.digest))
         try:
-            self._begin(hashes)
+            self._begin(hashes, transport)
         except StoreError as error:
             self._finish(str(error))
 
+    def _note_list_damaged(self, transport: Transport) -> None:
+        """Once over each: the other is asked, and in the end the blob comes whole."""
+        if transport not in self._list_damaged:
+            self._list_damaged.add(transport)
+            self._on_note(Notice(kind="block-damaged", digest=self.ref.digest, block=None, transport=transport))
+        if transport == "http":
+            self._fetch_whole()
+        elif self._url:
+            self._services.http.ask(self._url, self.ref, None)
+
+    def _refused(self, answer: HttpBlock) -> None:
+        self._services.log.warning("a block over HTTP failed", block=answer.index, reason=answer.reason)
+        if answer.index is None:
+            self._fetch_whole()
+        elif self._transfer is not None:
+            self._transfer = download.request_failed(self._transfer, answer.index, self._now_s(), self._pace)
+
     def _fetch_whole(self) -> None:
         """Without a list every block counts as right until the digest of the whole says otherwise."""
-        transfer = download.begin(self.ref.block_count, 0, self._now_s())
-        self._transfer = msgspec.structs.replace(transfer, prefer_http=True)
+        if self._transfer is None:
+            self._transfer = download.begin(self.ref.block_count, 0, self._now_s(), "http")
         self._plan()
 
-    def _begin(self, hashes: tuple[str, ...]) -> None:
+    def _begin(self, hashes: tuple[str, ...], turn: Transport = "mqtt") -> None:
+        """Blocks come over the transport that gave the list."""
         assert self._part is not None, "opened at start"
         self._hashes = hashes
-        self._transfer = download.begin(self.ref.block_count, self._part.verified(hashes), self._now_s())
+        self._transfer = download.begin(self.ref.block_count, self._part.verified(hashes), self._now_s(), turn)
         self._plan()
 
     def _block_arrived(self, index: int, block: bytes, transport: Transport) -> None:
         if self._transfer is None or self._part is None:
             return
-        matches = self._hashes is None or sha256(block) == self._hashes[index]
-        self._transfer, receipt = download.received(self._transfer, index, self._now_s(), self._pace, matches=matches)
-        if receipt == "duplicate":
+        self._transfer, receipt = download.received(
+            self._transfer, index, self._now_s(), self._pace, matches=self._matches(index, block), transport=transport
+        )
+        if receipt in ("duplicate", "unasked"):
             return
         if receipt == "damaged":
             self._on_note(Notice(kind="block-damaged", digest=self.ref.digest, block=index, transport=transport))
@@ -173,6 +194,12 @@ class Fetch:
             self._on_note(Notice(kind="block-repaired", digest=self.ref.digest, block=index, transport=transport))
         self._plan()
 
+    def _matches(self, index: int, block: bytes) -> bool:
+        """Whether it is the block; its length is looked at too, since whoever made the list may have lied."""
+        if len(block) != self.ref.block_size_bytes(index):
+            return False
+        return self._hashes is None or sha256(block) == self._hashes[index]
+
     def _plan(self) -> None:
         if self._transfer is None or self._finished:
             return
@@ -184,7 +211,8 @@ class Fetch:
             return
         self._unsubscribe_served()
         fleet, digest = self._services.config.fleet, self.ref.digest
-        self._subscribe([topics.block(fleet, digest, want.index) for want in wants if want.transport == "mqtt"])
+        if self._hashes is not None:  # a block over MQTT cannot be judged without
+            self._subscribe([topics.block(fleet, digest, want.index) for want in wants if want.transport == "mqtt"])
         for want in wants:
             if want.transport == "http" and self._url:
                 self._services.http.ask(self._url, self.ref, want.index)

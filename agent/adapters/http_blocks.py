@@ -1,9 +1,10 @@
-"""Blocks over HTTP, by Range requests, in a thread of its own that exists once something was asked.
+"""Blocks over HTTP, in a thread of its own that exists once something was asked.
 
 Rules upheld here:
+- Neighbours that wait together are fetched by one request, since on a slow link each costs a way there and back.
 - What is asked for twice before it was answered is fetched once, so what waits is bounded by the blobs' sizes.
-- What is forgotten is not fetched any more, and not answered.
-- httpx costs memory that most boards never need, so it is imported with the first request.
+- Every block that was asked for is answered, unless it is forgotten: that is not fetched any more, and not answered.
+- Nothing a server does ends the thread or holds it for long: see `ranges` and `slow_links`.
 """
 
 import threading
@@ -12,102 +13,107 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from wherry.agent.adapters.ranges import Ranges, Run, Unsuitable
 from wherry.protocol.blob import BlobRef
-from wherry.protocol.limits import BLOCK_BYTES
 
 if TYPE_CHECKING:
-    import httpx
+    from wherry.agent.adapters.slow_links import SlowLimits
 
-TIMEOUT_S = 15.0
+RUN_BLOCKS = 16
+"""At most so many in one request, 1 MiB: more wins nothing that can be measured at 100 ms there and back."""
 
 
 class HttpBlock(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer for one block: `data` of the length asked for, or a reason why not."""
+    """The answer for one block, or for the list of hashes where `index` is None.
+
+    `data` of the length asked for, or a reason why not.
+    """
 
     digest: str
-    index: int
+    index: int | None
     data: bytes | None = None
     reason: str = ""
 
 
-_Key = tuple[str, int]
-"""Digest and index of a block."""
-
-
-class _Request(msgspec.Struct, frozen=True):
-    url: str
-    ref: BlobRef
-    index: int
-
-
-class _Unsuitable(Exception):
-    """The server answered something else than the bytes that were asked for."""
+_Key = tuple[str, int | None]
+"""Digest and index of a block; None for the list of hashes."""
 
 
 class HttpBlocks:
-    def __init__(self, on_block: Callable[[HttpBlock], None]) -> None:
-        self._on_block = on_block
-        self._wanted: dict[_Key, _Request] = {}
+    def __init__(
+        self, on_block: Callable[[HttpBlock], None], *, limits: "SlowLimits | None" = None, run_blocks: int = RUN_BLOCKS
+    ) -> None:
+        self._on_block, self._limits, self._run_blocks = on_block, limits, run_blocks
+        self._wanted: dict[_Key, Run] = {}
         self._asked = threading.Condition()
         self._thread: threading.Thread | None = None
 
-    def ask(self, artifacts_url: str, ref: BlobRef, index: int) -> None:
-        """Fetch one block of `{artifacts_url}/{digest}`; the answer comes to `on_block`. Never waits."""
+    def ask(self, artifacts_url: str, ref: BlobRef, index: int | None) -> None:
+        """Fetch one block of `{artifacts_url}/{digest}`, or its `/hashes`; the answer comes to `on_block`.
+
+        Never waits.
+        """
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="http blocks", daemon=True)
             self._thread.start()
-        request = _Request(f"{artifacts_url.rstrip('/')}/{ref.digest}", ref, index)
+        run = Run(url=f"{artifacts_url.rstrip('/')}/{ref.digest}", ref=ref, first=index)
         with self._asked:
-            self._wanted.setdefault((ref.digest, index), request)
+            self._wanted.setdefault((ref.digest, index), run)
             self._asked.notify()
 
     def forget(self, digest: str) -> None:
         """Nobody wants blocks of this blob any more."""
         with self._asked:
-            self._wanted = {key: request for key, request in self._wanted.items() if key[0] != digest}
+            self._wanted = {key: run for key, run in self._wanted.items() if key[0] != digest}
 
     def _run(self) -> None:
-        import httpx
+        from wherry.agent.adapters.slow_links import SlowLimits
 
-        with httpx.Client(timeout=TIMEOUT_S, follow_redirects=True) as client:
-            while True:
-                request = self._oldest()
-                try:
-                    data, reason = _fetch(client, request), ""
-                except (httpx.HTTPError, httpx.InvalidURL, _Unsuitable) as error:
-                    data, reason = None, f"{request.url}: {error or type(error).__name__}"
-                digest, index = request.ref.digest, request.index
-                if self._strike_out((digest, index)):
-                    self._on_block(HttpBlock(digest=digest, index=index, data=data, reason=reason))
+        ranges = Ranges(self._limits or SlowLimits())
+        while True:
+            run = self._oldest()
+            try:
+                self._fetch(ranges, run)
+            except Unsuitable as error:
+                for index in _indices(run):
+                    self._answer(HttpBlock(digest=run.ref.digest, index=index, reason=str(error)))
 
-    def _oldest(self) -> _Request:
-        """What has waited longest. It stays wanted while it is fetched."""
+    def _fetch(self, ranges: Ranges, run: Run) -> None:
+        """Hand on block by block; leaves off where nobody wants the rest. Raises Unsuitable."""
+        blocks, indices = ranges.blocks(run), _indices(run)
+        try:
+            for index, data in zip(indices, blocks, strict=False):
+                self._answer(HttpBlock(digest=run.ref.digest, index=index, data=data))
+                if not self._any_wanted(run):
+                    return
+        finally:
+            blocks.close()
+
+    def _oldest(self) -> Run:
+        """What has waited longest, with the neighbours behind it. All stay wanted while they are fetched."""
         with self._asked:
             self._asked.wait_for(lambda: self._wanted)
-            return next(iter(self._wanted.values()))
+            run = next(iter(self._wanted.values()))
+            count = 1
+            while count < self._run_blocks and self._goes_on(run, count):
+                count += 1
+            return msgspec.structs.replace(run, count=count)
 
-    def _strike_out(self, key: _Key) -> bool:
-        """Whether it was wanted until now."""
+    def _goes_on(self, run: Run, step: int) -> bool:
+        neighbour = None if run.first is None else self._wanted.get((run.ref.digest, run.first + step))
+        return neighbour is not None and neighbour.url == run.url
+
+    def _any_wanted(self, run: Run) -> bool:
         with self._asked:
-            return self._wanted.pop(key, None) is not None
+            return any((run.ref.digest, index) in self._wanted for index in _indices(run))
+
+    def _answer(self, answer: HttpBlock) -> None:
+        """Unless it is not wanted any more."""
+        with self._asked:
+            is_wanted = self._wanted.pop((answer.digest, answer.index), None) is not None
+        if is_wanted:
+            self._on_block(answer)
 
 
-def _fetch(client: "httpx.Client", request: _Request) -> bytes:
-    """The bytes of one block; reads no more than were asked for."""
-    size = request.ref.block_size_bytes(request.index)
-    first = request.index * BLOCK_BYTES
-    whole = request.ref.block_count == 1
-    with client.stream("GET", request.url, headers={"Range": f"bytes={first}-{first + size - 1}"}) as response:
-        if response.status_code != 206 and not (whole and response.status_code == 200):
-            raise _Unsuitable(f"answered {response.status_code} to a range request")
-        expected = f"bytes {first}-{first + size - 1}/{request.ref.size_bytes}"
-        if response.status_code == 206 and response.headers.get("content-range") != expected:
-            raise _Unsuitable(f"answered range {response.headers.get('content-range')!r}, asked for {expected!r}")
-        data = bytearray()
-        for chunk in response.iter_raw(size + 1):
-            data += chunk
-            if len(data) > size:
-                raise _Unsuitable(f"sent more than the {size} bytes asked for")
-    if len(data) != size:
-        raise _Unsuitable(f"sent {len(data)} of {size} bytes")
-    return bytes(data)
+def _indices(run: Run) -> list[int | None]:
+    return [None] if run.first is None else [run.first + step for step in range(run.count)]

@@ -44,6 +44,9 @@ class HandClock(Clock):
     def wall_s(self) -> float:
         return 1.7e9 + self.at_s
 
+    def is_kept_right(self) -> bool:
+        return False
+
 
 class StillMetrics:
     def read(self, worker_pid: int | None) -> SystemReading:
@@ -56,9 +59,9 @@ class FakeHttp:
     """Remembers what waits for an answer, which a test puts into the inbox."""
 
     def __init__(self) -> None:
-        self.wanted: list[tuple[str, BlobRef, int]] = []
+        self.wanted: list[tuple[str, BlobRef, int | None]] = []
 
-    def ask(self, artifacts_url: str, ref: BlobRef, index: int) -> None:
+    def ask(self, artifacts_url: str, ref: BlobRef, index: int | None) -> None:
         self.wanted.append((artifacts_url, ref, index))
 
     def forget(self, digest: str) -> None:

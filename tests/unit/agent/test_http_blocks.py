@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.range_server import serving_blobs
 from wherry.agent.adapters.http_blocks import HttpBlock, HttpBlocks
-from wherry.protocol.blob import describe, split
+from wherry.protocol.blob import describe, hash_list, split
 
 DATA = bytes(range(251)) * 600
 REF = describe(DATA)
@@ -36,7 +36,7 @@ def test_every_block_comes_as_it_is(answers: Answers) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"spoil": b"more"}, "sent more than the 65536 bytes asked for"),
+        ({"spoil": b"more"}, "announced 65540 bytes, asked for 65536"),
         ({"status": 500}, "answered 500 to a range request"),
         ({"status": 200}, "answered 200 to a range request"),
     ],
@@ -81,8 +81,36 @@ class SlowShelf(dict[str, bytes]):
         return self[digest]
 
 
-def test_what_waits_already_is_fetched_once(answers: Answers) -> None:
+def test_neighbours_that_wait_come_by_one_request_and_others_by_their_own(answers: Answers) -> None:
     blocks, got = answers
+    other = describe(b"other")
+    asked: list[str] = []
+    shelf = SlowShelf({REF.digest: DATA, other.digest: b"other"})
+    with serving_blobs(shelf, asked=asked) as url:
+        blocks.ask(url, other, 0)
+        assert shelf.asked.get(timeout=5) == other.digest
+        for index in (0, 1, 2):
+            blocks.ask(url, REF, index)
+        shelf.may_go.set()
+        found = [got.get(timeout=5) for _ in range(4)]
+    assert [answer.index for answer in found] == [0, 0, 1, 2]
+    assert b"".join(answer.data or b"" for answer in found[1:]) == DATA
+    assert asked == ["bytes=0-4", f"bytes=0-{len(DATA) - 1}"]
+
+
+def test_the_list_of_hashes_comes_too_or_a_reason(answers: Answers) -> None:
+    blocks, got = answers
+    with serving_blobs({REF.digest: DATA}) as url:
+        blocks.ask(url, REF, None)
+        assert got.get(timeout=5) == HttpBlock(digest=REF.digest, index=None, data=hash_list(DATA))
+    with serving_blobs({REF.digest: DATA}, has_lists=False) as url:
+        blocks.ask(url, REF, None)
+        assert "answered 404 to a request" in got.get(timeout=5).reason
+
+
+def test_what_waits_already_is_fetched_once() -> None:
+    got: queue.SimpleQueue[HttpBlock] = queue.SimpleQueue()
+    blocks = HttpBlocks(got.put, run_blocks=1)
     shelf = SlowShelf({REF.digest: DATA})
     with serving_blobs(shelf) as url:
         for _ in range(50):
