@@ -1,6 +1,7 @@
 """`/artifacts/{digest}`: blobs by digest, put by converters, fetched by devices that MQTT fails.
 
-A strong ETag is the digest itself; ranges are answered by Starlette's file response (206, 416).
+A strong ETag is the digest itself; ranges are answered by Starlette's file response (206, 416), and whole where
+`If-Range` names another ETag. What a device needs to judge each block, the list of their hashes, lies beside.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from starlette.responses import FileResponse, Response
 from wherry.controller.http.bodies import BodyTooLarge, answer
 from wherry.controller.http.desk import AtDesk, Desk
 from wherry.controller.operations import registry
-from wherry.protocol.blob import BlobRef
+from wherry.protocol.blob import BlobRef, sha256
 
 WRITE_BYTES = 1024 * 1024
 """Collected before a thread is asked to write."""
@@ -36,6 +37,14 @@ async def get_artifact(digest: str, desk: AtDesk) -> Response:
     path = desk.artifacts.path(digest)
     headers = {"ETag": f'"{digest}"', "Cache-Control": "public, max-age=31536000, immutable"}
     return FileResponse(path, headers=headers, media_type="application/octet-stream")
+
+
+@router.get("/{digest}/hashes")
+async def get_hashes(digest: str, desk: AtDesk) -> Response:
+    """The hashes of the artifact's blocks of 64 KiB, 32 bytes each: with them every block is verified on its own."""
+    listed = await asyncio.to_thread(desk.artifacts.hash_list, digest)
+    headers = {"ETag": f'"{sha256(listed)}"', "Cache-Control": "public, max-age=31536000, immutable"}
+    return Response(listed, headers=headers, media_type="application/octet-stream")
 
 
 def _check_length(announced: str | None, limit_bytes: int) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.support.http_desk import LIMIT_BYTES, HttpDesk, serving
 from tests.support.wait import wait_until
 from wherry.controller.store.tables import BlobRow
-from wherry.protocol.blob import BlobRef, describe
+from wherry.protocol.blob import BlobRef, describe, hash_list
 from wherry.protocol.types import is_digest
 
 DATA = random.Random(1).randbytes(200_000)
@@ -146,6 +146,13 @@ def test_a_range_past_the_end_is_refused_with_the_size(kept: HttpDesk) -> None:
 def test_a_range_of_another_file_is_answered_whole(kept: HttpDesk) -> None:
     answer = kept.client.get(URL, headers={"Range": "bytes=0-9", "If-Range": f'"{OTHER}"'})
     assert (answer.status_code, len(answer.content)) == (200, len(DATA))
+
+
+def test_its_list_of_hashes_lies_beside_it(kept: HttpDesk) -> None:
+    answer = kept.client.get(f"{URL}/hashes")
+    assert (answer.status_code, answer.content) == (200, hash_list(DATA))
+    assert answer.headers["etag"] == f'"{describe(DATA).hashes}"'
+    assert kept.client.get(f"/artifacts/{OTHER}/hashes").status_code == 404
 
 
 @pytest.mark.parametrize("name", [OTHER, f"{DIGEST}.hashes", "..%2fcontroller.db", "%00", DIGEST.upper()])
