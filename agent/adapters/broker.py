@@ -5,6 +5,9 @@ Rules upheld here:
   spooled events are sent again at the next connection.
 - Every connection is a new client with its own will, so nothing of an older one is left in flight.
 - Any failure, a refusal too, is tried again after a wait with full jitter.
+- A subscription that could not be taken back is taken back at the next connection: the session remembers it.
+- A packet is given up that is longer than any of ours, or comes too slowly: a broker cannot fill the memory, nor hold
+  a connection that brings nothing.
 """
 
 import random
@@ -23,12 +26,23 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from wherry.agent.config import BrokerConfig
 from wherry.agent.core.backoff import delay_s
+from wherry.protocol.limits import MAX_HASHES_BYTES
 
 CONNECT_LIMIT_S = 20.0
 """For the TCP connection and for the answer to CONNECT, over a bad link."""
 
 TRIAL_LIMIT_S = 5.0
 """For the answer to CONNECT while another protocol can be tried: amqtt never answers MQTT 5."""
+
+MAX_PACKET_BYTES = MAX_HASHES_BYTES + 64 * 1024
+"""The longest of ours is a list of hashes; MQTT allows 256 MiB."""
+
+MIN_BYTES_PER_S = 512.0
+SPEED_WINDOW_S = 30.0
+"""Of a packet that has begun: what brings less in this time is given up. One that brings nothing ends by keepalive."""
+
+OWED_AT_ONCE = 64
+"""Topics of one UNSUBSCRIBE: brokers limit the length of a packet."""
 
 STABLE_S = 10.0
 """A connection that held this long was a good one: the next failure is counted from one."""
@@ -84,6 +98,8 @@ class Broker:
         self._session = first_session - 1
         self._protocols = ["5", "3.1.1"] if config.protocol == "auto" else [config.protocol]
         self._client: mqtt.Client | None = None
+        self._owed: set[str] = set()
+        self._owing = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
 
@@ -107,13 +123,24 @@ class Broker:
     def subscribe(self, topics: Iterable[str], *, qos: int = 0) -> None:
         """Subscribe; retained messages come again also for a topic that was subscribed before."""
         client, wanted = self._client, [(topic, qos) for topic in topics]
+        with self._owing:
+            self._owed.difference_update(topic for topic, _ in wanted)
         if client is not None and wanted:
             client.subscribe(wanted)
 
     def unsubscribe(self, topics: Iterable[str]) -> None:
-        client, wanted = self._client, list(topics)
-        if client is not None and wanted:
-            client.unsubscribe(wanted)
+        """Take subscriptions back: now, or at the next connection."""
+        client, gone = self._client, list(topics)
+        if client is None or (gone and client.unsubscribe(gone)[0] != mqtt.MQTT_ERR_SUCCESS):
+            with self._owing:
+                self._owed.update(gone)
+
+    def _settle(self, client: mqtt.Client) -> None:
+        """Take back what could not be taken back before, in packets of a bounded length."""
+        with self._owing:
+            owed, self._owed = sorted(self._owed), set()
+        for start in range(0, len(owed), OWED_AT_ONCE):
+            client.unsubscribe(owed[start : start + OWED_AT_ONCE])
 
     def stop(self, limit_s: float = 2.0) -> None:
         """Send what was handed over, disconnect without a will, end the thread; waits at most `limit_s`."""
@@ -127,7 +154,7 @@ class Broker:
         failures = 0
         while not self._stopping.is_set():
             self._session += 1
-            link = _Link(self._session, self._protocols[0], self._on_event)
+            link = _Link(self._session, self._protocols[0], self._on_event, self._settle)
             reason = self._hold(link)
             failures = 1 if link.held_s() >= STABLE_S else failures + 1
             wait_s = delay_s(failures, random.random(), base_s=1.0, limit_s=self._config.reconnect_limit_s)  # noqa: S311  jitter is no secret
@@ -160,8 +187,14 @@ class Broker:
 class _Link:
     """One connection. `unheard`: a broker took the connection and did not speak this protocol."""
 
-    def __init__(self, session: int, protocol: str, on_event: Callable[[BrokerEvent], None]) -> None:
-        self._session, self._protocol, self._on_event = session, protocol, on_event
+    def __init__(
+        self,
+        session: int,
+        protocol: str,
+        on_event: Callable[[BrokerEvent], None],
+        settle: Callable[[mqtt.Client], None],
+    ) -> None:
+        self._session, self._protocol, self._on_event, self._settle = session, protocol, on_event, settle
         self._since_s: float | None = None
         self._is_reached = False
         self._is_refused = False
@@ -189,7 +222,7 @@ class _Link:
 
     def client(self, client_id: str, config: BrokerConfig, will: Will) -> mqtt.Client:
         version = MQTTProtocolVersion.MQTTv5 if self._protocol == "5" else MQTTProtocolVersion.MQTTv311
-        client = mqtt.Client(
+        client = _WaryClient(
             CallbackAPIVersion.VERSION2,
             client_id,
             clean_session=None if self._protocol == "5" else False,
@@ -205,13 +238,14 @@ class _Link:
         client.on_publish = self._taken
         return client
 
-    def _connected(self, _client: mqtt.Client, _data: Any, _flags: Any, code: ReasonCode, _properties: Any) -> None:
+    def _connected(self, client: mqtt.Client, _data: Any, _flags: Any, code: ReasonCode, _properties: Any) -> None:
         if code.is_failure:
             self.reason = f"the broker refused the connection: {code}"
             self._is_refused = "protocol version" not in str(code).lower()
             return
         self._since_s = time.monotonic()
         self.answered.set()
+        self._settle(client)
         self._on_event(Connected(self._session, self._protocol))
 
     def _disconnected(self, _client: mqtt.Client, _data: Any, _flags: Any, code: ReasonCode, _properties: Any) -> None:
@@ -225,6 +259,36 @@ class _Link:
 
     def _taken(self, _client: mqtt.Client, _data: Any, mid: int, _code: Any, _properties: Any) -> None:
         self._on_event(Taken((self._session, mid)))
+
+
+class _WaryClient(mqtt.Client):
+    """Ends a connection whose broker sends what no packet of ours is. paho itself takes 256 MiB, at any speed.
+
+    paho reads the rest of a packet by asking for exactly what is missing of it, which is all that is relied on here.
+    """
+
+    _missing_bytes = 0
+    _window_began_s = 0.0
+    _window_bytes = 0
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if bufsize > MAX_PACKET_BYTES:
+            raise ConnectionAbortedError(f"a packet of {bufsize} bytes, the limit is {MAX_PACKET_BYTES}")
+        data = super()._sock_recv(bufsize)
+        self._weigh(bufsize, len(data))
+        return data
+
+    def _weigh(self, asked_bytes: int, got_bytes: int) -> None:
+        """Note what came of a packet; raises where that was too little for its time."""
+        now_s = time.monotonic()
+        if asked_bytes != self._missing_bytes:
+            self._window_began_s, self._window_bytes = now_s, 0  # another packet
+        self._missing_bytes = asked_bytes - got_bytes
+        self._window_bytes += got_bytes
+        if now_s - self._window_began_s > SPEED_WINDOW_S:
+            if self._window_bytes < MIN_BYTES_PER_S * SPEED_WINDOW_S:
+                raise ConnectionAbortedError(f"{self._window_bytes} bytes of a packet in {SPEED_WINDOW_S:g} s")
+            self._window_began_s, self._window_bytes = now_s, 0
 
 
 def _no_delay(_client: mqtt.Client, _data: Any, connection: Any) -> None:
