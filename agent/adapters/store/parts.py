@@ -41,10 +41,15 @@ class Part:
         return have
 
     def write(self, index: int, block: bytes) -> None:
-        assert len(block) == self.ref.block_size_bytes(index), "the block was verified"
+        """Never outside of the announced size: a block has its place and its length, or there is a bug here."""
+        start = index * BLOCK_BYTES
+        assert 0 <= index < self.ref.block_count, f"block {index} of a blob of {self.ref.block_count}"
+        assert len(block) == self.ref.block_size_bytes(index), "a block is of its size"
         self._is_new = False
+        written = 0
         with disk_errors("writing a download"):
-            os.pwrite(self._handle, block, index * BLOCK_BYTES)
+            while written < len(block):  # a disk that fills takes a part, and says so at the next call
+                written += os.pwrite(self._handle, block[written:], start + written)
 
     def is_whole(self) -> bool:
         """Whether all the bytes together have the blob's digest."""
