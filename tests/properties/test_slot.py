@@ -259,7 +259,7 @@ def crash_for_ever(seed: int, wishes: float = 0.0) -> SlotMachine:
 
 
 def test_an_operator_who_goes_on_asking_prolongs_no_crash_loop() -> None:
-    for seed in range(300):
+    for seed in range(scaled(1500, soak=50_000)):
         machine = crash_for_ever(seed, wishes=0.3)
         machine.power_cut()
         machine.the_newest_wish_has_the_newest_outcome()

@@ -91,7 +91,8 @@ def test_saving_goes_on_after_a_damaged_copy(tmp_path: Path) -> None:
 def test_a_newer_format_is_refused_and_left_alone(tmp_path: Path) -> None:
     newer = pack(9, b"whatever", record_format=FORMAT + 1)
     (tmp_path / "state.a").write_bytes(newer)
-    with pytest.raises(NewerFormat, match=f"state of format {FORMAT + 1} was written by a newer agent, this one knows {FORMAT}"):
+    said = f"state of format {FORMAT + 1} was written by a newer agent, this one knows {FORMAT}"
+    with pytest.raises(NewerFormat, match=said):
         Store(tmp_path)
     assert (tmp_path / "state.a").read_bytes() == newer
 
