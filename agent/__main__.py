@@ -1,54 +1,81 @@
-"""The command `wherry-agent`: reads the configuration, builds the parts, and runs the supervisor."""
+"""The command `wherry-agent`: reads the configuration, builds the parts, and runs the supervisor, or asks about it."""
 
 import argparse
 import random
 import signal
 import sys
 import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
 
 from wherry import __version__
 from wherry.agent import config as configuration
+from wherry.agent.adapters import sockets
 from wherry.agent.adapters.broker import Broker, Will
 from wherry.agent.adapters.clock import Clock
+from wherry.agent.adapters.control import ControlSocket
 from wherry.agent.adapters.http_blocks import HttpBlocks
+from wherry.agent.adapters.http_upload import HttpUpload
 from wherry.agent.adapters.logs import LogBuffer, configure
 from wherry.agent.adapters.metrics import SystemMetrics
 from wherry.agent.adapters.probe import board, probe_runtimes
+from wherry.agent.adapters.service import ServiceManager
 from wherry.agent.adapters.store import Store
 from wherry.agent.adapters.worker_process import WorkerProcess
+from wherry.agent.cli.arguments import parse
+from wherry.agent.cli.environment import environment
+from wherry.agent.cli.show import complain
 from wherry.agent.config import Config
 from wherry.agent.errors import SetupError, StateDirUnusable, StoreError
 from wherry.agent.outbox import Outbox
-from wherry.agent.services import Services
+from wherry.agent.services import Listening, Services
 from wherry.agent.supervisor import Inbox, Leave, Supervisor
 from wherry.agent.timers import Timers
 from wherry.protocol import topics
 from wherry.protocol.codec import encode
 from wherry.protocol.up import Birth, Status
 
+INTERRUPTED = 130
+
 SESSIONS_PER_BOOT = 1_000_000
 """Session numbers grow over restarts without a write to disk for every connection."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status 0 after a stop in good order, 2 where the operator must change something first."""
-    parser = argparse.ArgumentParser(
-        prog="wherry-agent", description="Runs models on this device as its controller wants."
-    )
-    parser.add_argument(
-        "command", nargs="?", choices=["run"], default="run", help="run in the foreground (the default)"
-    )
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration, TOML")
-    parser.add_argument("--version", action="version", version=f"wherry-agent {__version__}")
-    options = parser.parse_args(arguments)
+    """Exit status 0 well, 1 the answer is bad, 2 where somebody must change something first, 130 interrupted."""
+    options = parse(arguments)
     try:
-        _run(configuration.load(options.config))
+        config = configuration.load(options.config, environment(options.config))
+        return _carry_out(options, config)
     except SetupError as error:
-        print(f"wherry-agent: {error}", file=sys.stderr)  # noqa: T201  one line for the operator
+        complain(str(error))
         return 2
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return INTERRUPTED
+
+
+def _carry_out(options: argparse.Namespace, config: Config) -> int:
+    """What only commands need is imported by them: an agent that runs for months does not carry it along."""
+    match options.command:
+        case "status":
+            from wherry.agent.cli.status import status
+
+            return status(config, as_json=options.json)
+        case "doctor":
+            from wherry.agent.cli.doctor import doctor
+
+            return doctor(config, str(options.config), as_json=options.json)
+        case "reset":
+            from wherry.agent.cli.reset import reset
+
+            return reset(
+                config, slot=options.slot, quarantine=options.quarantine, everything=options.all, yes=options.yes
+            )
+    _run(config)
     return 0
 
 
@@ -57,14 +84,29 @@ def _run(config: Config) -> None:
     inbox = Inbox()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: inbox.put(Leave()))
-    broker, supervisor = build(config, store, inbox)
-    broker.start()
-    supervisor.run()
-    broker.stop()
+    config = sockets.settled(config)
+    with sockets.listening(config) as listening:
+        broker, supervisor = build(config, store, inbox, listening)
+        with control_socket(config, inbox):
+            broker.start()
+            supervisor.run()
+            broker.stop()
     store.close()
 
 
-def build(config: Config, store: Store, inbox: Inbox) -> tuple[Broker, Supervisor]:
+@contextmanager
+def control_socket(config: Config, inbox: Inbox) -> Iterator[None]:
+    """Let the person at the board ask. An agent whom nobody can ask serves all the same."""
+    control = ControlSocket(Path(config.data_plane.directory), inbox.put)
+    if problem := control.start():
+        complain(f"`wherry-agent status` cannot ask this agent: {problem}")
+    try:
+        yield
+    finally:
+        control.close()
+
+
+def build(config: Config, store: Store, inbox: Inbox, listening: Mapping[str, Listening]) -> tuple[Broker, Supervisor]:
     """Put the parts together. Probes the runtimes, which takes about a second. Raises StateDirUnusable."""
     clock, logs, boot_id = Clock(), LogBuffer(), uuid.uuid4().hex
     log = configure(config.log_level, logs, config.device)
@@ -89,6 +131,10 @@ def build(config: Config, store: Store, inbox: Inbox) -> tuple[Broker, Superviso
         on_worker=inbox.put,
         metrics=SystemMetrics(store.directory),
         runtimes=birth.runtimes,
+        listening=listening,
+        put_bundle=HttpUpload(inbox.put).put,
+        manager=ServiceManager(),
+        sandbox=None,
         clock=clock,
         timers=Timers(clock.now_s),
         chance=random.random,

@@ -9,19 +9,28 @@ import queue
 import msgspec
 
 from wherry.agent.adapters.broker import Arrived, Connected, Disconnected, Taken
+from wherry.agent.adapters.control import Asked
 from wherry.agent.adapters.http_blocks import HttpBlock
+from wherry.agent.adapters.http_upload import HttpUploaded
 from wherry.agent.adapters.logs import LogBuffer
 from wherry.agent.adapters.worker_process import WorkerEnded, WorkerSaid
 from wherry.agent.core.announce import Notice
-from wherry.agent.core.desired import accept
+from wherry.agent.core.boots import because, blame
+from wherry.agent.core.desired import accept, is_newer, poisoned, set_aside, undertake
 from wherry.agent.core.record import reported
 from wherry.agent.crew import Crew
 from wherry.agent.errors import StoreError
+from wherry.agent.heartbeat import Heartbeat
+from wherry.agent.inspection import Inspection
 from wherry.agent.orders import Orders
 from wherry.agent.outbox import Outbox
 from wherry.agent.services import Services
 from wherry.agent.slot_runner import SlotRunner
+from wherry.agent.steadiness import Steadiness
+from wherry.agent.timekeeper import Timekeeper
+from wherry.agent.uploads import Uploads
 from wherry.protocol import topics
+from wherry.protocol.blob import sha256
 from wherry.protocol.codec import decode_down
 from wherry.protocol.down import Action, Desired
 from wherry.protocol.errors import ProtocolError
@@ -36,7 +45,9 @@ class Leave(msgspec.Struct, frozen=True):
     """Stop in good order."""
 
 
-InboxEvent = Connected | Disconnected | Arrived | Taken | WorkerSaid | WorkerEnded | HttpBlock | Leave
+InboxEvent = (
+    Connected | Disconnected | Arrived | Taken | WorkerSaid | WorkerEnded | HttpBlock | HttpUploaded | Asked | Leave
+)
 Inbox = queue.SimpleQueue[InboxEvent]
 
 
@@ -48,6 +59,9 @@ class Supervisor:
         self._crew = Crew(services)
         self._session = 0
         self._reported: Reported | None = None
+        self._refused: set[str] = set()
+        self._timekeeper = Timekeeper(services)
+        self._steadiness = Steadiness(services, self._timekeeper)
         self.leaving = False
         self.runners = {
             name: SlotRunner(
@@ -55,24 +69,37 @@ class Supervisor:
             )
             for name in services.config.slots
         }
+        self._uploads = Uploads(services)
+        self._inspection = Inspection(services, self.runners, birth, logs, online=lambda: outbox.online)
+        self._heartbeat = Heartbeat(services, pulses=self._inspection.pulses, status=self._inspection.text)
         self._orders = Orders(
-            services, self._crew, outbox, self.runners, send_logs=self._send_logs, on_change=self._report
-        )
+            services, self._crew, outbox, self.runners, self._uploads,
+            collect=self._inspection.collect, on_change=self._report, wall_s=self._timekeeper.wall_s,
+        )  # fmt: skip
 
     def start(self) -> None:
         """Sweep, say that the agent started, and let every slot go on from what is on disk."""
-        store = self._services.store
-        damaged = ", ".join(store.damaged_copies)
-        reason = f"damaged copies of the state record: {damaged}" if damaged else ""
-        self._outbox.note(Notice(kind="started", reason=reason))
+        if remarks := self._remarks():
+            self._services.log.warning("started", reason=remarks)
+        self._outbox.note(Notice(kind="started", reason=remarks))
+        self._steadiness.begin()
+        self._timekeeper.begin()
         next(iter(self.runners.values())).cargo.sweep()
         for runner in self.runners.values():
             runner.boot()
         self._telemetry_due()
         self._logs_due()
 
+    def _remarks(self) -> str:
+        """What is worth saying of this start."""
+        damaged, unsteady = ", ".join(self._services.store.damaged_copies), self._services.store.record.unsteady_boots
+        remarks = [f"damaged copies of the state record: {damaged}"] if damaged else []
+        remarks += [because(unsteady)] if blame(unsteady) != "nothing" else []
+        return "; ".join(remarks)
+
     def run(self) -> None:
         self.start()
+        self._heartbeat.start()
         while not self.leaving:
             self.turn(IDLE_S)
         self.leave()
@@ -90,6 +117,8 @@ class Supervisor:
 
     def leave(self) -> None:
         """Say goodbye, stop asking, and let the workers drain; those that do not are killed."""
+        self._heartbeat.stop()
+        self._steadiness.leave()
         self._outbox.leave(self._session)
         for runner in self.runners.values():
             runner.cargo.pause()
@@ -112,10 +141,14 @@ class Supervisor:
                 self._crew.heard(event)
             case Taken():
                 self._outbox.taken(event)
+                self._uploads.taken(event)
                 self._reached()
             case HttpBlock():
-                for runner in self.runners.values():
-                    runner.cargo.http_answered(event)
+                self._http_answered(event)
+            case HttpUploaded():
+                self._uploads.http_answered(event)
+            case Asked():
+                self._inspection.answer(event)
             case Connected():
                 self._connected(event)
             case Disconnected():
@@ -123,11 +156,16 @@ class Supervisor:
             case Leave():
                 self.leaving = True
 
+    def _http_answered(self, event: HttpBlock) -> None:
+        for runner in self.runners.values():
+            runner.cargo.http_answered(event)
+
     def _connected(self, event: Connected) -> None:
         self._services.log.info("connected", session=event.session, protocol=f"MQTT {event.protocol}")
         self._session = event.session
         self._reported = self._make_report()
         self._outbox.connected(event, self._birth, self._reported)
+        self._uploads.connected()
         self._reached()
         for runner in self.runners.values():
             runner.cargo.connected()
@@ -135,6 +173,7 @@ class Supervisor:
     def _disconnected(self, event: Disconnected) -> None:
         self._services.log.warning("no broker", reason=event.reason, retry_s=round(event.retry_s, 1))
         self._outbox.disconnected()
+        self._uploads.disconnected()
         for runner in self.runners.values():
             runner.cargo.disconnected()
 
@@ -159,7 +198,7 @@ class Supervisor:
             self._services.log.warning("a message was refused", topic=event.topic[:120], reason=str(error))
             return
         if isinstance(message, Desired):
-            self._desired(message)
+            self._desired(message, sha256(event.payload))
         elif isinstance(message, Action):
             self._orders.execute(message)
 
@@ -168,20 +207,35 @@ class Supervisor:
         config = self._services.config
         return (topic.fleet, topic.device, topic.direction) == (config.fleet, config.device, "down")
 
-    def _desired(self, desired: Desired) -> None:
-        accepted = accept(self._services.store.record, desired, tuple(self.runners))
-        if accepted is None:
+    def _desired(self, desired: Desired, digest: str) -> None:
+        """Take over a newer document; on disk as being handled first, so that one that stops the agent is known."""
+        store = self._services.store
+        if not is_newer(store.record, desired):
             return
-        if accepted.unknown:
-            self._services.log.warning("slots that this device does not have", slots=", ".join(accepted.unknown))
         try:
-            self._services.store.save(accepted.record)
+            store.save(undertake(store.record, desired, digest))
+            if (reason := poisoned(store.record)) is not None:
+                self._refuse(digest, reason)
+                return
+            accepted = accept(store.record, desired, tuple(self.runners))
+            assert accepted is not None, "it is newer"
+            store.save(accepted.record)
         except StoreError as error:
+            store.record = set_aside(store.record)
             self._services.log.warning("a desired document cannot be saved", reason=str(error))
             return  # it is retained: the next connection brings it again
+        if accepted.unknown:
+            self._services.log.warning("slots that this device does not have", slots=", ".join(accepted.unknown))
         for runner in self.runners.values():
             runner.consider()
         self._report()
+
+    def _refuse(self, digest: str, reason: str) -> None:
+        """Said once a start, although the broker brings the document with every connection."""
+        if digest not in self._refused:
+            self._refused.add(digest)
+            self._services.log.error("a desired document is refused", reason=reason)
+            self._outbox.note(Notice(kind="error", reason=reason))
 
     def _make_report(self) -> Reported:
         return reported(self._services.store.record, self.runners)

@@ -1,4 +1,9 @@
-"""Structured logs: JSON lines on standard error, and a bounded buffer that is sent over MQTT."""
+"""Structured logs: JSON lines on standard error, a bounded buffer that is sent over MQTT, and the last lines of all.
+
+Rules upheld here:
+- Whatever is logged, memory is bounded: by lines and by bytes.
+- What the buffer drops, because it is sent too seldom, is still among the last lines.
+"""
 
 import logging
 import sys
@@ -17,6 +22,30 @@ MAX_LINES = 200
 MAX_BATCH_BYTES = 48 * 1024
 MAX_FIELD_CHARS = 500
 
+RECENT_LINES = 2000
+RECENT_BYTES = 1024 * 1024
+"""Kept for whoever asks for logs: hours of an agent that is well, and little of a board's memory."""
+
+
+class Recent:
+    """The last lines, each as JSON, within both limits."""
+
+    def __init__(self, max_lines: int = RECENT_LINES, max_bytes: int = RECENT_BYTES) -> None:
+        self._lines: deque[bytes] = deque()
+        self._max_lines, self._max_bytes = max_lines, max_bytes
+        self.size_bytes = self.forgotten = 0
+
+    def add(self, line: bytes) -> None:
+        self._lines.append(line)
+        self.size_bytes += len(line)
+        while len(self._lines) > self._max_lines or self.size_bytes > self._max_bytes:
+            self.size_bytes -= len(self._lines.popleft())
+            self.forgotten += 1
+
+    def lines(self) -> tuple[bytes, ...]:
+        """Oldest first."""
+        return tuple(self._lines)
+
 
 class LogBuffer:
     """A structlog processor that keeps a copy of each line for the next batch. Not for several threads."""
@@ -25,16 +54,19 @@ class LogBuffer:
         self._lines: deque[LogLine] = deque()
         self._max_lines = max_lines
         self._dropped = 0
+        self.recent = Recent()
 
     def __call__(self, _logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         fields = {
             key: str(value)[:MAX_FIELD_CHARS] for key, value in line.items() if key not in ("event", "level", "at_s")
         }
         level, event = cast(Level, line["level"]), str(line["event"])[:MAX_FIELD_CHARS]
+        kept = LogLine(at_s=line["at_s"], level=level, event=event, fields=fields)
+        self.recent.add(msgspec.json.encode(kept))
         if len(self._lines) >= self._max_lines:
             self._dropped += 1
         else:
-            self._lines.append(LogLine(at_s=line["at_s"], level=level, event=event, fields=fields))
+            self._lines.append(kept)
         return line
 
     def take(self) -> tuple[tuple[LogLine, ...], int]:

@@ -1,5 +1,6 @@
 """A whole supervisor with fake workers and a fake link: what a device does in each case."""
 
+import gzip
 from pathlib import Path
 
 import msgspec
@@ -17,7 +18,7 @@ from wherry.protocol.codec import encode
 from wherry.protocol.down import Action
 from wherry.protocol.manifest import HealthLimits
 from wherry.protocol.types import VersionRef
-from wherry.protocol.up import Birth, Event, Log, Reported, Status, Telemetry
+from wherry.protocol.up import Birth, Event, Reported, Status, Telemetry, Upload
 from wherry.protocol.up.reported import Outcome, QuarantineEntry
 
 V1, V2, V3 = make_version(1), make_version(2), make_version(3)
@@ -599,7 +600,8 @@ def test_a_self_test_runs_beside_what_serves(rig: Rig) -> None:
 def test_logs_are_sent_when_asked_for(rig: Rig) -> None:
     rig.logs(None, "info", {"level": "info", "event": "hello", "at_s": 1.0, "slot": "main"})
     _order(rig, "l1", "collect-logs")
-    assert [line.event for log in rig.sent(Log) for line in log.lines] == ["hello"]
+    assert b'"event":"hello"' in gzip.decompress(b"".join(block.data for block in rig.sent(Upload)))
+    assert [event.action_id for event in rig.events("action-done")] == ["l1"]
 
 
 # A slot with limits of its own
