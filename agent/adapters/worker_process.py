@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import threading
+from array import array
 from collections.abc import Callable, Sequence
 from typing import IO, Self
 
@@ -115,7 +116,7 @@ class WorkerProcess:
         data = encode(order)
         with self._lock:
             try:
-                sent = socket.send_fds(self._ours, [data], list(files), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                sent = self._ours.sendmsg([data], _beside(files), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
             except BlockingIOError:
                 sent = 0
             except OSError:
@@ -226,6 +227,11 @@ class WorkerProcess:
 
     def _end(self, exit_code: int, detail: str) -> None:
         self._on_event(WorkerEnded(worker_id=self.worker_id, exit_code=exit_code, detail=clip_reason(detail)))
+
+
+def _beside(files: Sequence[int]) -> list[tuple[int, int, "array[int]"]]:
+    """Open files as ancillary data. `socket.send_fds` of Python 3.11 loses its flags, and would wait."""
+    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", files))] if files else []
 
 
 def command(fd: int) -> list[str]:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from wherry.agent.worker.fit import check_raw, fit, is_stored, shapes_of_one
 from wherry.agent.worker.runtimes.interpreter import Tensor
 from wherry.protocol.manifest import TensorSpec
 from wherry.protocol.preparation import prepare
@@ -66,7 +67,7 @@ def _cycle(directory: Path, specs: Sequence[TensorSpec]) -> Iterator[Sample | Ba
             yield BadFile(f"{path.name}: {error or type(error).__name__}")
             continue
         for index in range(len(arrays[0])):
-            inputs = [_fit(array[index], spec) for array, spec in zip(arrays, specs, strict=True)]
+            inputs = [fit(array[index], spec) for array, spec in zip(arrays, specs, strict=True)]
             yield Sample(inputs, None if y is None else int(y[index]))
 
 
@@ -96,18 +97,13 @@ def _name(found: Sequence[str], spec: TensorSpec, specs: Sequence[TensorSpec]) -
 
 
 def _check(name: str, x: Tensor, spec: TensorSpec) -> None:
-    if x.ndim == 0 or x.shape[1:] not in _sample_shapes(spec):
-        lengths = ", ".join(map(str, ("N", *_sample_shapes(spec)[0])))
+    if x.ndim == 0 or x.shape[1:] not in shapes_of_one(spec):
+        lengths = ", ".join(map(str, ("N", *shapes_of_one(spec)[0])))
         layout = f" ({spec.layout})" if spec.layout else ""
         raise ValueError(f"{name} is {list(x.shape)}, the model takes [{lengths}]{layout}")
-    if _is_stored(x, spec):
-        return
-    kinds = "fiub" if spec.preprocessing else "f" if _takes_floats(spec) else ""
-    if x.dtype.kind not in kinds:
-        raise ValueError(f"{name} is {x.dtype}, the model takes {spec.dtype}")
-    if x.dtype.kind == "f" and not np.isfinite(x).all():
-        raise ValueError(f"{name} has values that are not finite")
-    prepare(x[:1], spec)  # says now whether that can be done
+    if not is_stored(x.dtype, spec):
+        check_raw(x, spec, name)
+        prepare(x[:1], spec)  # says now whether that can be done
 
 
 def _check_counts(names: Sequence[str], arrays: Sequence[Tensor], y: Tensor | None) -> None:
@@ -118,22 +114,3 @@ def _check_counts(names: Sequence[str], arrays: Sequence[Tensor], y: Tensor | No
         raise ValueError(
             f"y is {y.dtype} {list(y.shape)}, not an integer for each of the {len(arrays[0])} of {names[0]}"
         )
-
-
-def _sample_shapes(spec: TensorSpec) -> list[tuple[int, ...]]:
-    """Of one sample: without the batch, which is 1, and with it; an input may have none."""
-    return [spec.shape[1:], spec.shape] if spec.shape[:1] == (1,) else [spec.shape]
-
-
-def _is_stored(x: Tensor, spec: TensorSpec) -> bool:
-    """Floats are never so where there is preprocessing, even in a model of floats."""
-    return x.dtype == spec.dtype and not (spec.preprocessing and x.dtype.kind == "f")
-
-
-def _takes_floats(spec: TensorSpec) -> bool:
-    return spec.quantization is not None or spec.dtype.startswith("float")
-
-
-def _fit(x: Tensor, spec: TensorSpec) -> Tensor:
-    stored = x if _is_stored(x, spec) else prepare(x, spec)
-    return np.ascontiguousarray(stored.reshape(spec.shape))

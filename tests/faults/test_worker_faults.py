@@ -91,13 +91,6 @@ def test_a_model_without_its_last_bytes_gets_an_answer_or_ends(tiny: TinyCase, f
         assert isinstance(event, WorkerEnded) or isinstance(event.answer, Loaded | Refused)
 
 
-def test_a_missing_model_file_is_refused(tiny: TinyCase) -> None:
-    with LiveWorker() as worker:
-        worker.send(tiny.load("litert", tiny.directory / "none.tflite"))
-        assert "there is no model file" in worker.said(Refused).reason
-        assert worker.ended().exit_code == 1
-
-
 def test_a_file_whose_name_is_no_text_is_passed_over_and_named(tiny: TinyCase) -> None:
     feed = tiny.feed(np.zeros(60, np.int64))
     Path(os.fsdecode(os.fsencode(feed) + b"/caf\xe9.npz")).write_bytes(b"not an archive")
@@ -245,7 +238,9 @@ def test_a_slow_consumer_loses_no_inference_and_stops_no_worker(tiny: TinyCase) 
 
     worker = WorkerProcess.start("main", "incumbent", slow)
     try:
-        worker.send(tiny.load("litert"))
+        order, path = tiny.load("litert")
+        with path.open("rb") as file:
+            worker.send(order, [file.fileno()])
         worker.send(Serve(feed=Feed(directory=str(directory), rate_hz=rate_hz), window_s=0.0005))
         assert serving.wait(DEADLINE_S)
         busy_s = cpu_s(worker.pid)

@@ -1,0 +1,56 @@
+"""The warm model as everybody asks it: one inference at a time, each one counted.
+
+Rules upheld here:
+- Whoever asks waits for its turn; the interpreter is used by one thread at a time.
+- An inference that raises, or whose scores are not numbers, is an error in the window and an error to whoever asked;
+  the model goes on answering others.
+- A window is said between two inferences. While one hangs there is none, and the supervisor hears the silence.
+"""
+
+import threading
+from collections.abc import Sequence
+
+from wherry.agent.worker.memory import rss_bytes
+from wherry.agent.worker.messages import Identity, Window
+from wherry.agent.worker.model import Model
+from wherry.agent.worker.runtimes.interpreter import Tensor
+from wherry.agent.worker.window import WindowCounts, has_scores, top_class
+from wherry.protocol.manifest import TensorSpec
+
+
+class InferenceFailed(Exception):
+    """The model gave no answer; the text says why. The next one may."""
+
+
+class Engine:
+    """Of one model for the whole life of the worker. `inputs` and `outputs` are the specs in the model's order."""
+
+    def __init__(self, model: Model, identity: Identity, now_s: float) -> None:
+        self.identity = identity
+        self.inputs: tuple[TensorSpec, ...] = model.inputs
+        self.outputs: tuple[TensorSpec, ...] = model.outputs
+        self._model = model
+        self._has_scores = has_scores(model.outputs)
+        self._turn = threading.Lock()
+        self._counts = WindowCounts(now_s)
+
+    def infer(self, inputs: Sequence[Tensor], label: int | None = None) -> list[Tensor]:
+        """Every output for one stored tensor an input, of its shape and type. Raises InferenceFailed.
+
+        `label` is the right class, where whoever asks knows it; it is only counted.
+        """
+        with self._turn:
+            try:
+                outputs, latency_ms = self._model.run(inputs)
+                prediction = top_class(outputs[0]) if self._has_scores else None
+            except Exception as error:
+                self._counts.fail(f"{type(error).__name__}: {error}")
+                raise InferenceFailed(f"{type(error).__name__}: {error}") from error
+            self._counts.add(latency_ms, prediction, label)
+            return outputs
+
+    def window(self, now_s: float) -> Window:
+        """What was counted since the window before; counting begins anew."""
+        with self._turn:
+            counts, self._counts = self._counts, WindowCounts(now_s)
+            return counts.window(now_s, rss_bytes())
