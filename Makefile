@@ -10,12 +10,12 @@ READY := $(VENV)/.ready
 PARALLEL := --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup broker demo demo-stop test check bench generated lock clean
+.PHONY: help setup broker demo demo-stop test soak check bench generated lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(READY) pytorch broker ## install what is needed into .venv, and mosquitto where that is allowed
+setup: $(READY) pytorch broker ## install what is needed into .venv, and system packages where that is allowed
 
 $(LOCKED): requirements/all.lock
 	@"$(PYTHON)" -c 'import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else "make: Python 3.11 is needed (tflite-runtime has wheels up to it); found " + sys.version.split()[0] + ". Name one with PYTHON=/path/to/python3.11")'
@@ -36,18 +36,22 @@ pytorch: $(READY)
 	|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: -r requirements/pytorch.txt 2>/dev/null \
 	|| echo "PyTorch is not installed, and its tests skip: there is no wheel for CPUs here (see requirements/pytorch.txt)."
 
-# Debian starts an installed broker by itself where systemd runs; RUNLEVEL=1 says not to.
+# What the broker and the fault harnesses need of the system. Debian starts an installed broker by itself where
+# systemd runs; RUNLEVEL=1 says not to. What is missing is said, and what needs it falls back or skips with a reason.
+SYSTEM := mosquitto:mosquitto strace:strace fusermount3:fuse3 mkfs.ext4:e2fsprogs
 broker:
-	@if command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto; then exit 0; fi; \
-	if ! command -v apt-get >/dev/null; then \
-		echo "mosquitto is missing and there is no apt-get to install it with: the embedded broker serves instead."; exit 0; fi; \
+	@missing=; for entry in $(SYSTEM); do \
+		command -v "$${entry%%:*}" >/dev/null || test -x "/usr/sbin/$${entry%%:*}" || missing="$$missing $${entry##*:}"; done; \
+	if test -z "$$missing"; then exit 0; fi; \
+	without="without them the embedded broker serves, and some fault tests skip"; \
+	if ! command -v apt-get >/dev/null; then echo "Missing:$$missing, and there is no apt-get; $$without."; exit 0; fi; \
 	if test "$$(id -u)" = 0; then as_root="env"; \
 	elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then as_root="sudo -n env"; \
-	else echo "mosquitto is missing and installing it needs root: the embedded broker serves instead (or: sudo apt-get install mosquitto)."; exit 0; fi; \
-	echo "Installing mosquitto."; \
+	else echo "Installing$$missing needs root; $$without (or: sudo apt-get install$$missing)."; exit 0; fi; \
+	echo "Installing$$missing."; \
 	$$as_root DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 sh -c \
-		'apt-get install -qq -y --no-install-recommends mosquitto >/dev/null 2>&1 || { apt-get update -qq >/dev/null && apt-get install -qq -y --no-install-recommends mosquitto >/dev/null 2>&1; }' \
-	|| echo "mosquitto could not be installed: the embedded broker serves instead."
+		"apt-get install -qq -y --no-install-recommends$$missing >/dev/null 2>&1 || { apt-get update -qq >/dev/null && apt-get install -qq -y --no-install-recommends$$missing >/dev/null 2>&1; }" \
+	|| echo "Could not install$$missing; $$without."
 
 demo: setup ## the first voyage: train, convert, roll out, break, revert (KEEP=1 leaves it running)
 	@$(BIN)/python -m examples.voyage $(if $(KEEP),--keep)
@@ -58,6 +62,9 @@ demo-stop: ## end what `make demo KEEP=1` left running
 test: setup ## everything that this machine can prove
 	@$(MAKE) --no-print-directory static
 	@$(BIN)/python -m pytest $(PARALLEL)
+
+soak: setup ## the fault harnesses with many more tries: hours, not minutes
+	@WHERRY_SOAK=1 $(BIN)/python -m pytest $(PARALLEL) --timeout 14400 tests/faults tests/properties
 
 check: $(READY) static ## the fast one: format, lint, types, import rule, unit tests
 	@$(BIN)/python -m pytest -q $(PARALLEL) -m "not slow"
