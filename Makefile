@@ -85,6 +85,7 @@ generated: $(READY) ## write again what is generated from the code
 	@$(BIN)/python -m tests.packaging.licences
 	@$(BIN)/python -m tests.packaging.commands_page
 	@$(BIN)/python -m tests.packaging.http_page
+	@$(BIN)/python -m tests.packaging.settings_page
 	@$(BIN)/python -m wherry.agent.core.diagram > docs/reference/slot-state-machine.md
 
 lock: ## pin every requirement again, by name, version and hash (needs uv)

@@ -1,6 +1,8 @@
 """The agent's configuration: one TOML file, overridden by environment variables.
 
-A key `broker.port` is overridden by `WHERRY_AGENT_BROKER_PORT`. Units are in the names. Whatever is
+A key `broker.port` is overridden by `WHERRY_AGENT_BROKER_PORT`, and one deeper down, such as
+`slots.main.feed.rate_hz` or `labels.site`, by its path with two underscores: `WHERRY_AGENT_SLOTS__MAIN__FEED__RATE_HZ`.
+Every field has a docstring below it, of which the reference page is made. Units are in the names. Whatever is
 wrong is said in one line with the file and the key, before anything starts.
 """
 
@@ -34,13 +36,17 @@ class BrokerConfig(_Section, frozen=True, kw_only=True):
     """`auto` tries MQTT 5, then 3.1.1, which NATS and older RabbitMQ speak."""
 
     host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"
+    """Name or address of the broker; a name that does not resolve is tried again."""
     port: Port = 1883
+    """TCP port of the broker."""
     protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    """Version of MQTT. `auto`: 5 first, 3.1.1 where nobody answers within 5 s."""
     keepalive_s: Annotated[int, msgspec.Meta(ge=5, le=3600)] = 30
     """A lost device is noticed after one and a half times this; a cellular link wants more."""
     session_expiry_s: Annotated[int, msgspec.Meta(ge=0)] = 7 * 24 * 3600
     """How long the broker keeps orders for a device that is away; the desired document is kept for ever."""
     reconnect_limit_s: Positive = 60.0
+    """The longest wait between two tries; waits are jittered from zero, so that a fleet does not call at once."""
 
 
 class FeedConfig(_Section, frozen=True, kw_only=True):
@@ -119,25 +125,34 @@ class ArtifactsConfig(_Section, frozen=True, kw_only=True):
     """Limits on what is fetched and kept."""
 
     max_bytes: Bytes = 512 * MIB
+    """Larger artifacts are refused before anything of them is fetched."""
     disk_reserve_bytes: Bytes = 64 * MIB
     """Left free for everything else on the board: a full root partition stops more than us."""
     ram_reserve_bytes: Bytes = 32 * MIB
+    """Memory that a version must leave free, or it is refused before it is tried."""
     window_blocks: Annotated[int, msgspec.Meta(ge=1, le=256)] = 16
     """1 MiB on its way: enough for a fast link, little enough for a small broker queue."""
     stall_s: Positive = 5.0
+    """Silence after which blocks are asked for over the other transport."""
     give_up_s: Positive = 1800.0
+    """Silence after which an attempt is rejected; time offline does not count."""
 
 
 class WorkerConfig(_Section, frozen=True, kw_only=True):
     """Limits on a worker's answers and restarts."""
 
     load_limit_s: Positive = 60.0
+    """A worker that has not loaded its model by then is killed; so is one that does not begin to serve."""
     self_test_limit_s: Positive = 120.0
+    """A worker that has not run its golden vectors by then is killed."""
     stop_limit_s: Positive = 10.0
+    """How long a worker may finish what it answers. The service's TimeoutStopSec must be longer."""
     silence_limit_s: Positive = 60.0
     """A serving worker that says nothing this long hangs; far more than one inference should take."""
     restart_base_s: Positive = 0.2
+    """The longest wait before a failed worker is started again for the first time; it doubles with each failure."""
     restart_limit_s: Positive = 30.0
+    """The longest that this wait becomes."""
     max_failures: Annotated[int, msgspec.Meta(ge=1)] = 5
     """Failures in a row of the incumbent's worker before the agent falls back."""
     stable_s: Positive = 30.0
@@ -145,13 +160,22 @@ class WorkerConfig(_Section, frozen=True, kw_only=True):
 
 
 class Config(_Section, frozen=True, kw_only=True):
+    """The device itself; these keys stand at the top of the file, before any table."""
+
     device: DeviceId
+    """Name of this device, unique in the fleet: lower case letters, digits and hyphens; also its MQTT client id."""
     fleet: Name
+    """Name of the fleet, the same as the controller's."""
     state_dir: Annotated[str, msgspec.Meta(min_length=1)]
+    """Directory for everything that must outlive a restart; one agent each."""
     runtime: Literal["auto", "litert", "tflite-runtime"] = "auto"
+    """Runtime of the workers. `auto`: whichever work on this board, LiteRT first."""
     labels: dict[str, str] = {}
+    """Labels that rollouts can select by, such as `site = "north"`."""
     telemetry_window_s: Annotated[float, msgspec.Meta(ge=0.5, le=3600)] = 10.0
+    """How often each slot sends telemetry."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least serious lines that are logged, and sent up."""
     broker: BrokerConfig = BrokerConfig()
     artifacts: ArtifactsConfig = ArtifactsConfig()
     worker: WorkerConfig = WorkerConfig()
@@ -181,15 +205,27 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
 
 
 def _override(raw: dict[str, Any], name: str, value: str) -> None:
-    """Set the key that an environment variable names; sections are split off, keys keep underscores."""
+    """Set the key that an environment variable names. Raises BadConfig where there is none of that name."""
+    *tables, key = _path(name)
+    table: Any = raw
+    for part in tables:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise BadConfig(f"environment variable {name}", "", f"{part} is a value in the file, and no table")
+    table[key] = value
+
+
+def _path(name: str) -> list[str]:
+    """Two underscores lead one level down; sections need but one, for their names are known."""
     key = name.removeprefix(ENV_PREFIX).lower()
+    if "__" in key:
+        return key.split("__")
     section = next((entry for entry in SECTIONS if key.startswith(entry + "_")), None)
-    if section is None and key not in Config.__struct_fields__:
+    if section is not None:
+        return [section, key.removeprefix(section + "_")]
+    if key not in Config.__struct_fields__:
         raise BadConfig(f"environment variable {name}", "", f"no such key: {key}")
-    if section is None:
-        raw[key] = value
-    else:
-        raw.setdefault(section, {})[key.removeprefix(section + "_")] = value
+    return [key]
 
 
 def _explain(source: str, problem: str) -> BadConfig:

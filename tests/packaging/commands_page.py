@@ -97,16 +97,23 @@ def _meaning(parameter: Any) -> str:
 
 
 def _agent() -> list[str]:
-    """The agent has one command; its own help says it all."""
+    """The agent's own helps say it all."""
+    about = "What the file says: [agent-configuration.md](agent-configuration.md)."
+    lines = ["## wherry-agent", "", *_said(), about]
+    for command in ("status", "doctor", "reset"):
+        lines += ["", f"## wherry-agent {command}", "", *_said(command)]
+    return lines[:-1]
+
+
+def _said(*command: str) -> list[str]:
     said = io.StringIO()
     with (
         mock.patch.dict(os.environ, {"COLUMNS": "100"}),
         contextlib.redirect_stdout(said),
         contextlib.suppress(SystemExit),
     ):
-        agent(["--help"])
-    about = "What the file says: [agent-configuration.md](agent-configuration.md)."
-    return ["## wherry-agent", "", "```text", said.getvalue().rstrip(), "```", "", about]
+        agent([*command, "--help"])
+    return ["```text", said.getvalue().rstrip(), "```", ""]
 
 
 if __name__ == "__main__":

@@ -10,8 +10,7 @@ import msgspec
 import pytest
 import typer
 
-from tests.packaging import commands_page, http_page
-from wherry.agent.config import Config, FeedConfig, SlotConfig
+from tests.packaging import commands_page, http_page, settings_page
 from wherry.controller.cli.__main__ import app
 from wherry.controller.core.gates import GATES
 from wherry.controller.core.members import Standing
@@ -197,12 +196,16 @@ def defaults(kind: type[msgspec.Struct], prefix: str = "") -> Iterator[tuple[str
             yield prefix + field.name, "" if value is msgspec.NODEFAULT else shown(value)
 
 
-def test_the_configuration_of_the_agent_is_documented_with_its_defaults() -> None:
-    expected = dict(defaults(Config))
-    expected |= {f"slots.<name>.{name}": value for name, value in defaults(SlotConfig)}
-    expected |= dict(defaults(FeedConfig, "slots.<name>.feed.")) | {"slots.<name>.feed.directory": "none"}
-    found = {name: cells[0] for name, cells in rows(DOCS / "reference" / "agent-configuration.md").items()}
-    assert found == expected
+def test_the_page_of_the_agents_settings_is_in_step() -> None:
+    assert settings_page.PAGE.read_text() == settings_page.page(), "run `make generated`"
+
+
+def test_every_setting_says_what_it_means() -> None:
+    """A field without a docstring below it has no meaning to print."""
+    told = {kind.__name__: settings_page.docstrings(kind).keys() for kind in settings_page.sections()}
+    fields = {kind.__name__: set(kind.__struct_fields__) for kind in settings_page.sections()}
+    nested = {"broker", "artifacts", "worker", "data_plane", "sandbox", "slots"}
+    assert {name: found - told[name] - nested for name, found in fields.items() if found - told[name] - nested} == {}
 
 
 def test_health_limits_and_plan_are_documented_with_their_defaults() -> None:
