@@ -1,7 +1,8 @@
 """Everything that goes up: what must arrive is kept on disk or retained, what may be lost is not.
 
 Rules upheld here:
-- An event is on disk before anything is done about sending it, and leaves when the broker has it.
+- An event is on disk before anything is done about sending it, and leaves when the controller says that it has it:
+  a broker that was killed loses what it acknowledged. Until then it is sent again, which changes nothing there.
 - An event that the disk does not take, give or let go is told of, and stops nothing else.
 - At every connection: subscribe, then status, birth and reported, then the events in order.
 - Nothing here waits for the network.
@@ -20,12 +21,23 @@ from wherry.agent.core.announce import Notice
 from wherry.agent.errors import StoreError
 from wherry.protocol import topics
 from wherry.protocol.codec import encode
+from wherry.protocol.down import Receipt
 from wherry.protocol.errors import TooLarge
 from wherry.protocol.types import clip_reason
 from wherry.protocol.up import Birth, Event, Log, Reported, Status, Telemetry
 
 IN_FLIGHT = 16
 """Events that wait for their acknowledgement at the same time."""
+
+SEND_AGAIN_S = 300.0
+"""After which an event without a receipt is sent again on the same connection."""
+
+
+class _Numbered(msgspec.Struct, frozen=True):
+    """What names an event, of all that is in it."""
+
+    boot_id: str
+    seq: int
 
 
 class Link(Protocol):
@@ -56,7 +68,8 @@ class Outbox:
         self._link, self._spool, self._clock, self._on_trouble = link, spool, clock, on_trouble
         self._next_seq = 0
         self._batch = 0
-        self._in_flight: dict[tuple[int, int], int] = {}
+        self._in_flight: set[tuple[int, int]] = set()
+        self._unconfirmed: dict[_Numbered, int] = {}
         self._last_sent = -1
         self.online = False
 
@@ -64,7 +77,7 @@ class Outbox:
         """Say who is here and what is true, and go on with the events from the oldest."""
         self.online = True
         self._in_flight.clear()
-        self._last_sent = -1
+        self._from_the_oldest()
         self._link.subscribe([topics.all_down(self._fleet, self._device)], qos=1)
         self._retain("status", Status(presence="online", session=at.session))
         self._retain("birth", birth)
@@ -95,15 +108,23 @@ class Outbox:
         self._send_events()
 
     def taken(self, taken: Taken) -> None:
-        """The broker has an event: forget it."""
-        number = self._in_flight.pop(taken.token, None)
-        if number is None:
-            return
-        try:
-            self._spool.remove(number)
-        except StoreError as error:
-            self._on_trouble(str(error))
-        self._send_events()
+        """The broker has an event: there is room for the next one."""
+        if taken.token in self._in_flight:
+            self._in_flight.remove(taken.token)
+            self._send_events()
+
+    def confirmed(self, receipt: Receipt) -> None:
+        """The controller has these events: forget them."""
+        for seq in receipt.seqs:
+            number = self._unconfirmed.pop(_Numbered(receipt.boot_id, seq), None)
+            if number is not None:
+                self._forget(number)
+
+    def send_again(self) -> None:
+        """What was sent and not confirmed, from the oldest; called now and then."""
+        if self.online and self._unconfirmed and not self._in_flight:
+            self._from_the_oldest()
+            self._send_events()
 
     def telemetry(self, telemetry: Telemetry, expiry_s: int) -> None:
         if self.online:
@@ -133,14 +154,30 @@ class Outbox:
         """Whether to go on with the next one; one that cannot be read is tried again at the next connection."""
         try:
             message = self._spool.read(number)
+            event = msgspec.json.decode(message, type=_Numbered)
         except StoreError as error:
             self._on_trouble(str(error))
+            return True
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            self._on_trouble(f"an event on disk is damaged, and dropped: {error}")
+            self._forget(number)
             return True
         token = self._link.publish(self._topic("event"), message, qos=1)
         if token is None:
             return False
-        self._in_flight[token] = number
+        self._in_flight.add(token)
+        self._unconfirmed[event] = number
         return True
+
+    def _from_the_oldest(self) -> None:
+        self._last_sent = -1
+        self._unconfirmed.clear()
+
+    def _forget(self, number: int) -> None:
+        try:
+            self._spool.remove(number)
+        except StoreError as error:
+            self._on_trouble(str(error))
 
     def _retain(self, kind: topics.Up, message: Status | Birth | Reported) -> None:
         self._link.publish(self._topic(kind), encode(message), qos=1, retain=True)

@@ -23,7 +23,7 @@ from wherry.agent.errors import StoreError
 from wherry.agent.heartbeat import Heartbeat
 from wherry.agent.inspection import Inspection
 from wherry.agent.orders import Orders
-from wherry.agent.outbox import Outbox
+from wherry.agent.outbox import SEND_AGAIN_S, Outbox
 from wherry.agent.services import Services
 from wherry.agent.slot_runner import SlotRunner
 from wherry.agent.steadiness import Steadiness
@@ -89,6 +89,7 @@ class Supervisor:
             runner.boot()
         self._telemetry_due()
         self._logs_due()
+        self._events_due()
 
     def _remarks(self) -> str:
         """What is worth saying of this start."""
@@ -201,6 +202,8 @@ class Supervisor:
             self._desired(message, sha256(event.payload))
         elif isinstance(message, Action):
             self._orders.execute(message)
+        else:
+            self._outbox.confirmed(message)
 
     def _is_for_us(self, topic: DeviceTopic) -> bool:
         """Whether it is this device's: amqtt sends a client that connects what others have subscribed to."""
@@ -258,6 +261,10 @@ class Supervisor:
     def _logs_due(self) -> None:
         self._send_logs()
         self._services.timers.after(LOG_EVERY_S, self._logs_due)
+
+    def _events_due(self) -> None:
+        self._outbox.send_again()
+        self._services.timers.after(SEND_AGAIN_S, self._events_due)
 
     def _telemetry_due(self) -> None:
         for runner in self.runners.values():

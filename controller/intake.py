@@ -7,7 +7,7 @@ Rules upheld here:
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import structlog
@@ -15,11 +15,12 @@ from sqlalchemy.exc import OperationalError
 
 from wherry.controller.adapters.broker_session import Heard
 from wherry.controller.ledger import Ledger
-from wherry.controller.operations import ingest
+from wherry.controller.operations import ingest, uploads
 from wherry.controller.store.database import Database
 from wherry.protocol.codec import kind_of
+from wherry.protocol.down.receipt import MAX_SEQS, Receipt
 from wherry.protocol.errors import ProtocolError
-from wherry.protocol.up import Birth, Event, Log, Reported, Status, Telemetry
+from wherry.protocol.up import Birth, Event, Log, Reported, Status, Telemetry, Upload
 
 RETRY_PAUSE_S = 1.0
 
@@ -30,9 +31,21 @@ _OPERATIONS: dict[type, Callable[..., object]] = {
     Event: ingest.apply_event,
     Telemetry: ingest.apply_telemetry,
     Log: ingest.apply_log,
+    Upload: uploads.take_block,
 }
 
 _log = structlog.get_logger(__name__)
+
+
+def receipts(batch: Iterable[Heard]) -> Iterator[tuple[str, Receipt]]:
+    """What to tell the devices of a batch that was taken. One that was refused for good is not wanted again either."""
+    taken: dict[tuple[str, str], list[int]] = {}
+    for heard in batch:
+        if isinstance(heard.message, Event):
+            taken.setdefault((heard.device, heard.message.boot_id), []).append(heard.message.seq)
+    for (device, boot_id), seqs in taken.items():
+        for start in range(0, len(seqs), MAX_SEQS):
+            yield device, Receipt(boot_id=boot_id, seqs=tuple(seqs[start : start + MAX_SEQS]))
 
 
 class Intake:

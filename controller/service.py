@@ -30,7 +30,7 @@ from wherry.controller.errors import Invalid, Unavailable
 from wherry.controller.helm import Helm
 from wherry.controller.http.app import make_app
 from wherry.controller.http.desk import Desk
-from wherry.controller.intake import Intake
+from wherry.controller.intake import Intake, receipts
 from wherry.controller.ledger import Ledger
 from wherry.controller.store.database import open_database
 
@@ -133,6 +133,9 @@ async def _start_session(
     async def handle(batch: list[Heard]) -> None:
         await intake.take(batch, time.time())
         helm.note(batch)
+        with suppress(Unavailable):  # the devices send again what they get no receipt for
+            for device, receipt in receipts(batch):
+                await session.publish_receipt(device, receipt)
 
     protocols = OLD_PROTOCOL if broker == "amqtt" else PROTOCOLS
     session = BrokerSession(address, config.fleet, handle, woken.set, protocols=protocols)

@@ -20,6 +20,7 @@ LIMIT_BYTES: dict[str, int] = {
     "upload": limits.MAX_UPLOAD_MESSAGE_BYTES,
     "desired": limits.MAX_DESIRED_BYTES,
     "action": limits.MAX_ACTION_BYTES,
+    "receipt": limits.MAX_RECEIPT_BYTES,
 }
 """By kind, which is both the last level of the topic and the tag of the message."""
 

@@ -17,6 +17,7 @@ DOCUMENTS: dict[str, Any] = {
     "up/upload": up.Upload,
     "down/desired": down.Desired,
     "down/action": down.Action,
+    "down/receipt": down.Receipt,
     "manifest": Manifest,
 }
 

@@ -11,7 +11,7 @@ from wherry.protocol.types import Struct, is_device_id, is_digest, is_name
 ROOT = "wherry/v1"
 
 Up = Literal["status", "birth", "reported", "event", "telemetry", "log", "upload"]
-Down = Literal["desired", "action"]
+Down = Literal["desired", "action", "receipt"]
 UP_KINDS: tuple[str, ...] = get_args(Up)
 DOWN_KINDS: tuple[str, ...] = get_args(Down)
 

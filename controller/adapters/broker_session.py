@@ -24,7 +24,7 @@ from paho.mqtt.properties import Properties
 from wherry.controller.adapters.broker_process import Address
 from wherry.controller.errors import Unavailable
 from wherry.protocol import codec, topics
-from wherry.protocol.down import Action, Desired
+from wherry.protocol.down import Action, Desired, Receipt
 from wherry.protocol.errors import ProtocolError
 from wherry.protocol.types import Struct
 from wherry.protocol.up import UpMessage
@@ -203,7 +203,9 @@ class BrokerSession:
             return None
         return Heard(device=topic.device, message=decoded)
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool, expiry_s: float | None = None) -> None:
+    async def publish(
+        self, topic: str, payload: bytes, *, retain: bool, qos: int = 1, expiry_s: float | None = None
+    ) -> None:
         """Return when the broker has taken it. Raises Unavailable while there is no connection."""
         client = self._client
         if client is None:
@@ -212,7 +214,7 @@ class BrokerSession:
         if expiry_s is not None and self.protocol == aiomqtt.ProtocolVersion.V5:
             properties = publish_properties(expiry_s)
         try:
-            await client.unless_gone(client.publish(topic, payload, qos=1, retain=retain, properties=properties))
+            await client.unless_gone(client.publish(topic, payload, qos=qos, retain=retain, properties=properties))
         except aiomqtt.MqttError as error:
             raise Unavailable(f"the broker did not take {topic}: {error}") from error
 
@@ -236,6 +238,10 @@ class BrokerSession:
     async def publish_desired(self, device: str, desired: Desired) -> None:
         topic = topics.down(self._fleet, device, "desired")
         await self.publish(topic, codec.encode(desired), retain=True)
+
+    async def publish_receipt(self, device: str, receipt: Receipt) -> None:
+        """At most once: what is lost is asked for by the device's sending the events again."""
+        await self.publish(topics.down(self._fleet, device, "receipt"), codec.encode(receipt), retain=False, qos=0)
 
     async def publish_action(self, device: str, action: Action) -> None:
         expiry_s = max(action.not_after_s - time.time(), 1.0)

@@ -2,7 +2,8 @@
 
 from wherry.protocol.down.action import Action
 from wherry.protocol.down.desired import Desired
+from wherry.protocol.down.receipt import Receipt
 
-DownMessage = Desired | Action
+DownMessage = Desired | Action | Receipt
 
-__all__ = ["Action", "Desired", "DownMessage"]
+__all__ = ["Action", "Desired", "DownMessage", "Receipt"]

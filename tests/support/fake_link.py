@@ -3,8 +3,10 @@
 from collections.abc import Callable
 
 from wherry.agent.adapters.broker import Arrived, Connected, Disconnected, Taken
-from wherry.protocol.codec import decode_up
+from wherry.protocol.codec import decode_up, encode
+from wherry.protocol.down import Receipt
 from wherry.protocol.types import Message
+from wherry.protocol.up import Event
 
 
 class FakeLink:
@@ -18,6 +20,7 @@ class FakeLink:
         self.sent: list[Message] = []
         self.damage: dict[str, int] = {}
         self.online = False
+        self.gives_receipts = True
         self._session = 0
         self._mid = 0
 
@@ -45,6 +48,9 @@ class FakeLink:
         token = (self._session, self._mid)
         if qos:
             self._on_event(Taken(token))
+        if self.gives_receipts and isinstance(event := self.sent[-1], Event):
+            receipt = Receipt(boot_id=event.boot_id, seqs=(event.seq,))
+            self._on_event(Arrived(topic.replace("/up/event", "/down/receipt"), encode(receipt)))
         return token
 
     def subscribe(self, topics: list[str], *, qos: int = 0) -> None:

@@ -1,0 +1,81 @@
+"""Events leave the disk when the controller has them, not when the broker says that it does."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.cargo_hold import DEVICE, FLEET
+from tests.support.rig import Rig
+from wherry.agent.outbox import SEND_AGAIN_S
+from wherry.protocol import topics
+from wherry.protocol.codec import encode
+from wherry.protocol.down import Receipt
+from wherry.protocol.up import Event
+
+RECEIPT = topics.down(FLEET, DEVICE, "receipt")
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    """Booted offline, with one event on disk, and a controller that is away."""
+    rig = Rig(tmp_path).boot(online=False)
+    rig.link.gives_receipts = False
+    return rig
+
+
+def sent(rig: Rig) -> list[int]:
+    return [event.seq for event in rig.sent(Event)]
+
+
+def test_what_only_the_broker_has_is_kept_and_sent_again_at_the_next_connection(rig: Rig) -> None:
+    rig.link.connect()
+    rig.settle()
+    assert (sent(rig), len(rig.store.events)) == ([0], 1)
+    rig.link.disconnect()
+    rig.link.connect()
+    rig.settle()
+    assert (sent(rig), len(rig.store.events)) == ([0, 0], 1)
+
+
+def test_a_receipt_lets_go_of_what_it_names_and_of_nothing_else(rig: Rig) -> None:
+    rig.link.connect()
+    rig.settle()
+    rig.deliver(RECEIPT, encode(Receipt(boot_id="another", seqs=(0,))))
+    rig.deliver(RECEIPT, encode(Receipt(boot_id="boot-1", seqs=(7,))))
+    assert len(rig.store.events) == 1
+    rig.deliver(RECEIPT, encode(Receipt(boot_id="boot-1", seqs=(0, 0))))
+    assert len(rig.store.events) == 0
+    rig.link.disconnect()
+    rig.link.connect()
+    rig.settle()
+    assert sent(rig) == [0]
+
+
+def test_without_a_receipt_an_event_is_sent_again_after_a_while(rig: Rig) -> None:
+    rig.link.connect()
+    rig.wait(SEND_AGAIN_S - 10)
+    assert sent(rig) == [0]
+    rig.wait(20)
+    assert sent(rig) == [0, 0]
+    rig.deliver(RECEIPT, encode(Receipt(boot_id="boot-1", seqs=(0,))))
+    rig.wait(2 * SEND_AGAIN_S)
+    assert sent(rig) == [0, 0]
+
+
+def test_events_of_an_earlier_start_are_let_go_of_by_its_name(rig: Rig) -> None:
+    rig.cut().boot(online=False)
+    rig.link.gives_receipts = False
+    rig.link.connect()
+    rig.settle()
+    assert [(event.boot_id, event.seq) for event in rig.sent(Event)] == [("boot-1", 0), ("boot-2", 0)]
+    rig.deliver(RECEIPT, encode(Receipt(boot_id="boot-1", seqs=(0,))))
+    assert len(rig.store.events) == 1
+
+
+def test_a_damaged_event_is_told_of_and_holds_nothing_up(rig: Rig) -> None:
+    next((rig.store.directory / "events").iterdir()).write_bytes(b"rot")
+    rig.troubles = []
+    rig.cut().boot()
+    assert any("an event on disk is damaged" in trouble for trouble in rig.troubles)
+    assert [(event.boot_id, event.seq) for event in rig.sent(Event)] == [("boot-2", 0)]
+    assert len(rig.store.events) == 0
