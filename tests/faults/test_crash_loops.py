@@ -1,5 +1,6 @@
 """Agents that are cut short again and again: each loop ends, says why, and an operator gets out of it."""
 
+import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,20 +14,24 @@ from tests.support import dense_versions, poisoned_agent
 from tests.support.agent_process import AgentProcess
 from tests.support.broker import running
 from tests.support.cargo_hold import Version, make_version
+from tests.support.fake_worker import Conduct
 from tests.support.rig import Rig
 from tests.support.shore import Shore
+from tests.support.soak import scaled
 from tests.support.wait import wait_until
 from wherry.agent import supervisor
 from wherry.agent.adapters.store import Store
 from wherry.agent.adapters.store.record import RecordFile
 from wherry.agent.cargo import Cargo
 from wherry.agent.core import desired as core_desired
-from wherry.agent.core import recovery
+from wherry.agent.core import effects, recovery
 from wherry.agent.core.boots import BLAME_ALL_AT, BLAME_ATTEMPT_AT, BLAME_INCUMBENT_AT, STEADY_S
 from wherry.agent.core.desired import HANDLING_LIMIT, Accepted, accept
 from wherry.agent.core.record import Attempt, DeviceRecord
+from wherry.agent.core.slot import TABLE, Row
 from wherry.protocol.down import Desired
 from wherry.protocol.types import VersionRef
+from wherry.protocol.up import Reported
 
 V1, V2, V3 = make_version(1), make_version(2), make_version(3)
 FOR_EVER = 20
@@ -314,7 +319,8 @@ def test_a_real_agent_killed_at_every_start_ends_in_safe_mode_and_stays_there(tm
         assert psutil.Process(agent.process.pid).children() == []
         assert agent.stop() == 0
     finally:
-        agent.process.kill()
+        agent.kill()
+    assert _record(tmp_path).unsteady_boots == BLAME_ALL_AT - 1, "a stop in good order does not count"
     assert incumbents[BLAME_INCUMBENT_AT - 1] == new.assignment.ref
     assert incumbents[BLAME_INCUMBENT_AT] == old.assignment.ref
     slot = _record(tmp_path).slot("main")
@@ -362,14 +368,13 @@ def test_a_real_agent_that_a_document_kills_refuses_it_and_takes_the_next(
     mosquitto: int, tmp_path: Path, tried: Tried
 ) -> None:
     first, second = dense_versions.make(1), dense_versions.make(2)
-    dense_versions.write_feed(tmp_path / "feed", 1)
+    past = Rig(tmp_path / "state").boot()
+    past.deploy(1, first)
+    past.cut()
     shore, agent = Shore(mosquitto), PoisonedProcess(tmp_path, mosquitto)
     deaths = 0
     try:
-        shore.publish(first)
         shore.publish(second)
-        shore.want(1, first)
-        shore.await_outcome(1)
         shore.want(poisoned_agent.POISON, second)
         for deaths in range(1, HANDLING_LIMIT + 1):  # noqa: B007  as many as there were
             assert agent.process.wait(20) == -9
@@ -377,9 +382,73 @@ def test_a_real_agent_that_a_document_kills_refuses_it_and_takes_the_next(
         assert "is refused: the agent stopped 3 times" in shore.await_event("error").reason
         assert _record(tmp_path).slot("main").serving == first.assignment.ref
         shore.want(poisoned_agent.POISON + 1, second)
-        assert shore.await_outcome(poisoned_agent.POISON + 1).serving == second.assignment.ref
+        wait_until(lambda: shore.all(Reported)[-1].generation == poisoned_agent.POISON + 1, "the newer one is taken")
+        wait_until(lambda: _record(tmp_path).slot("main").state == "probation", "and tried")
         assert agent.stop() == 0
     finally:
-        agent.process.kill()
+        agent.kill()
         shore.close()
     tried(f"1 poisoned document, {deaths} real deaths of it")
+
+
+# Any history
+
+HISTORIES = scaled(10, soak=3000)
+STEPS = 25
+ODD = (
+    Conduct(),
+    Conduct(errors=50),
+    Conduct(dies_at="load"),
+    Conduct(dies_at="serve"),
+    Conduct(silent_at="self-test"),
+    Conduct(inferences=0),
+)
+
+
+def _live_through(rig: CountingRig, chance: random.Random) -> None:
+    """Versions good and bad, workers that die, steady times, power cuts and whole loops of them, in any order."""
+    for generation in range(2, 2 + STEPS):
+        match chance.randrange(6):
+            case 0 | 1:
+                version = make_version(chance.randrange(1, 6))
+                rig.conduct[version.assignment.artifact] = chance.choice(ODD)
+                rig.publish(version)
+                rig.want(generation, version)
+            case 2:
+                rig.wait(chance.choice([1, 5, STEADY_S + 1]))
+            case 3:
+                for worker in rig.yard.serving:
+                    worker.die(-9, "killed by signal 9 (SIGKILL)")
+                rig.settle()
+            case 4:
+                (rig.stop() if chance.random() < 0.3 else rig.cut()).boot()
+            case 5:
+                for _ in range(chance.randrange(BLAME_ALL_AT + 3)):
+                    rig.cut().boot()
+                    rig.wait(chance.randrange(4))
+
+
+def _live_and_be_mended(directory: Path, seed: int) -> None:
+    rig = CountingRig(directory / str(seed)).boot()
+    rig.deploy(1, V1)
+    _live_through(rig, random.Random(seed))
+    rig.wait(STEADY_S)
+    rig.deploy(STEPS + 10, make_version(9))
+    rig.wait(2 * STEADY_S)
+    assert rig.serves() == [make_version(9).assignment.artifact], f"seed {seed}: {rig.slot}"
+    assert rig.slot.state == "running"
+    assert rig.store.record.unsteady_boots == 0
+    rig.cut()
+
+
+def test_whatever_happened_one_good_document_mends_it(tmp_path: Path, tried: Tried) -> None:
+    for seed in range(HISTORIES):
+        _live_and_be_mended(tmp_path, seed)
+    tried(f"{HISTORIES} histories of {STEPS} steps")
+
+
+def test_a_safe_mode_without_a_way_out_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control."""
+    monkeypatch.setitem(TABLE, ("safe-mode", "assigned"), Row("safe-mode", (effects.refuse,)))
+    with pytest.raises(AssertionError):
+        test_whatever_happened_one_good_document_mends_it(tmp_path, lambda _: None)

@@ -239,7 +239,7 @@ def test_a_broken_table_is_found(monkeypatch: pytest.MonkeyPatch, state: Phase, 
         test_long_walks_break_no_invariant()
 
 
-LOOPS = scaled(2_000, soak=50_000)
+LOOPS = scaled(800, soak=50_000)
 MAX_SAVES_OF_A_CRASH_LOOP = 40
 """Steps of a slot that are saved from the first start of a loop to its end, whatever happened before."""
 
