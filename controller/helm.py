@@ -19,11 +19,11 @@ from wherry.controller.adapters.broker_session import BrokerSession, Heard
 from wherry.controller.errors import Unavailable
 from wherry.controller.ledger import Ledger
 from wherry.controller.operations import desired, retention, rollouts
-from wherry.protocol.up import Event, Log, Telemetry
+from wherry.protocol.up import Event, Log, Telemetry, Upload
 
 PRUNE_EVERY_S = 60.0
 BUG_PAUSE_S = 1.0
-QUIET = (Log, Telemetry)
+QUIET = (Log, Telemetry, Upload)
 """Kinds that can wait for the next regular tick."""
 
 _log = structlog.get_logger(__name__)

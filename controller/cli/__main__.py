@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from wherry import __version__
-from wherry.controller.cli import controller, conversions, convert, devices, logs, models, rollback, rollout
+from wherry.controller.cli import actions, controller, conversions, convert, devices, logs, models, rollback, rollout
 from wherry.controller.cli.api import ServerBug
 from wherry.controller.cli.conversion import ConversionBug
 from wherry.controller.errors import ControllerError
@@ -30,6 +30,9 @@ app.command()(convert.convert)
 app.add_typer(conversions.app, name="conversions")
 app.add_typer(models.app, name="models")
 app.add_typer(devices.app, name="devices")
+devices.app.command("action")(actions.order)
+devices.app.command("actions")(actions.list_actions)
+devices.app.command("collected")(actions.fetch)
 app.add_typer(rollout.app, name="rollout")
 app.command()(rollback.rollback)
 app.command()(logs.logs)

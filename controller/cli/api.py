@@ -35,6 +35,9 @@ class Api:
     def get_text(self, path: str) -> str:
         return self._answer("GET", path).text
 
+    def get_bytes(self, path: str) -> bytes:
+        return self._answer("GET", path).content
+
     def post(self, path: str, body: object = None) -> Any:
         return self._call("POST", path, content=msgspec.json.encode(body if body is not None else {}))
 

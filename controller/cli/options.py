@@ -14,6 +14,8 @@ T = TypeVar("T")
 
 DEFAULT_URL = "http://127.0.0.1:8470"
 
+MAX_ID_CHARS = 64
+
 Url = Annotated[str, typer.Option("--url", envvar="WHERRY_URL", help="Where the controller answers.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 Slot = Annotated[str, typer.Option("--slot", help="Which slot of the devices.")]
@@ -44,6 +46,13 @@ def device_id(text: str) -> str:
     """`text` if a device can have this id. Raises Invalid."""
     if not is_device_id(text):
         raise Invalid(f"not a device id: {text!r}", "ids have lower case letters, digits and hyphens")
+    return text
+
+
+def action_id(text: str) -> str:
+    """`text` if an order can have this id. Raises Invalid."""
+    if not text.isalnum() or len(text) > MAX_ID_CHARS:
+        raise Invalid(f"not the id of an order: {text!r}", "see `wherry devices actions DEVICE`")
     return text
 
 

@@ -4,6 +4,7 @@ from fastapi import FastAPI
 
 import wherry
 from wherry.controller.http import (
+    actions,
     artifacts,
     audit,
     conversions,
@@ -26,7 +27,7 @@ def make_app(desk: Desk) -> FastAPI:
         title="Wherry", version=wherry.__version__, docs_url=None, redoc_url=None, openapi_url=f"{PREFIX}/openapi.json"
     )
     app.state.desk = desk
-    for module in (artifacts, audit, conversions, devices, logs, models, rollbacks, rollouts, status):
+    for module in (actions, artifacts, audit, conversions, devices, logs, models, rollbacks, rollouts, status):
         app.include_router(module.router, prefix=PREFIX)
     problems.install(app)
     return app

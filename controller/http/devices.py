@@ -5,6 +5,7 @@ import secrets
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from wherry.controller.http.actions import upload_url
 from wherry.controller.http.bodies import answer, read_json
 from wherry.controller.http.desk import ACTOR, AtDesk
 from wherry.controller.operations import devices
@@ -58,12 +59,14 @@ async def send_action(device: str, request: Request, desk: AtDesk) -> Response:
     """Record the order and publish it: 202, since the device answers with an event that names its id."""
     body = await read_json(request, NewAction)
     now_s = desk.now_s()
+    action_id = secrets.token_hex(8)
     action = Action(
-        id=secrets.token_hex(8),
+        id=action_id,
         kind=body.kind,
         not_after_s=now_s + body.valid_s,
         slot=body.slot,
         artifact=body.artifact,
+        upload_url=upload_url(desk, request, device, action_id) if body.kind == "collect-logs" else None,
     )
     await desk.ledger.run(record_action, device, action, now_s=now_s, actor=ACTOR)
     await desk.session.publish_action(device, action)

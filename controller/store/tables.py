@@ -201,6 +201,43 @@ class LogRow(Base):
     fields: Mapped[bytes]
 
 
+class ActionRow(Base):
+    """A one-shot order to a device; `body` is the message as it was sent. The answer is an event that names its id."""
+
+    __tablename__ = "actions"
+    device: Mapped[str] = mapped_column(ForeignKey("devices.id"), primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    body: Mapped[bytes]
+    ordered_s: Mapped[float]
+    ordered_by: Mapped[str]
+
+
+class UploadRow(Base):
+    """What an action brought: of the digest and size that the device said; `data` once all of it is here and right."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (ForeignKeyConstraint(["device", "action"], ["actions.device", "actions.id"]),)
+    device: Mapped[str] = mapped_column(primary_key=True)
+    action: Mapped[str] = mapped_column(primary_key=True)
+    digest: Mapped[str]
+    size_bytes: Mapped[int]
+    blocks: Mapped[int]
+    data: Mapped[bytes | None]
+    received_s: Mapped[float]
+
+
+class UploadBlockRow(Base):
+    """A block on the way to a whole."""
+
+    __tablename__ = "upload_blocks"
+    __table_args__ = (ForeignKeyConstraint(["device", "action"], ["uploads.device", "uploads.action"]),)
+    device: Mapped[str] = mapped_column(primary_key=True)
+    action: Mapped[str] = mapped_column(primary_key=True)
+    index: Mapped[int] = mapped_column(primary_key=True)
+    data: Mapped[bytes]
+
+
 class ConversionRow(Base):
     """One job. `order` is JSON of what was asked, `failure` of how it failed, `report` that of a refusal.
 

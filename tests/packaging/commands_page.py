@@ -99,9 +99,9 @@ def _meaning(parameter: Any) -> str:
 def _agent() -> list[str]:
     """The agent's own helps say it all."""
     about = "What the file says: [agent-configuration.md](agent-configuration.md)."
-    lines = ["## wherry-agent", "", *_said(), about]
+    lines = ["## wherry-agent", "", *_said(), about, ""]
     for command in ("status", "doctor", "reset"):
-        lines += ["", f"## wherry-agent {command}", "", *_said(command)]
+        lines += [f"## wherry-agent {command}", "", *_said(command)]
     return lines[:-1]
 
 
