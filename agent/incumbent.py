@@ -67,13 +67,14 @@ class Incumbent:
             self._hire(launch)
 
     def restart_later(self) -> None:
+        """At once after the first failure: somebody waits for an answer. Then after waits that grow."""
         limits = self._services.config.worker
-        failures = max(self.failures, self._prevented)
+        failures = max(self.failures, self._prevented) - 1
         wait_s = delay_s(
             failures, self._services.chance(), base_s=limits.restart_base_s, limit_s=limits.restart_limit_s
         )
         self._cancel()
-        self._restart = self._services.timers.after(wait_s, self.start)
+        self._restart = self._services.timers.after(wait_s if failures > 0 else 0.0, self.start)
 
     def stop(self) -> None:
         """Let the worker drain; its end is no failure."""

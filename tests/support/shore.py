@@ -11,6 +11,7 @@ from tests.support.cargo_hold import DEVICE, FLEET, Version, desire
 from tests.support.wait import wait_until
 from wherry.protocol import topics
 from wherry.protocol.codec import decode_up, encode
+from wherry.protocol.down import Receipt
 from wherry.protocol.types import Message
 from wherry.protocol.up import Event, Reported
 from wherry.protocol.up.reported import SlotReport
@@ -39,6 +40,12 @@ class Shore:
         payload = encode(desire(generation, *versions, url=url))
         topic = topics.down(FLEET, DEVICE, "desired")
         self._client.publish(topic, payload, qos=1, retain=True).wait_for_publish(10)
+
+    def receive(self, *events: Event) -> None:
+        """Give a receipt for each, as a controller does that has written them down."""
+        for event in events:
+            payload = encode(Receipt(boot_id=event.boot_id, seqs=(event.seq,)))
+            self._client.publish(topics.down(FLEET, DEVICE, "receipt"), payload).wait_for_publish(10)
 
     def all(self, kind: type[M]) -> list[M]:
         with self._lock:
