@@ -17,7 +17,7 @@ from wherry.agent.cargo import Cargo
 from wherry.agent.core import effects
 from wherry.agent.core.announce import ALARMING, Notice, notices
 from wherry.agent.core.record import Attempt, SlotRecord
-from wherry.agent.core.recovery import recover
+from wherry.agent.core.recovery import recover, suspect
 from wherry.agent.core.slot import Action, EventKind, SlotEvent, Step, knows, pursue, step
 from wherry.agent.crew import Crew
 from wherry.agent.errors import StoreError
@@ -60,6 +60,7 @@ class SlotRunner:
         self._meanwhile: deque[SlotEvent] = deque()
         self._save_again: Timer | None = None
         self._busy = False
+        self._is_suspect = suspect(services.store.record) == name
         self._past = Past()
         self.vitals = Vitals(services.clock)
         self._past_of: VersionRef | None = None
@@ -158,7 +159,8 @@ class SlotRunner:
         return True
 
     def _recovered(self) -> Step:
-        return recover(self._slot(), self._services.store.record.unsteady_boots)
+        unsteady_boots = self._services.store.record.unsteady_boots
+        return recover(self._slot(), unsteady_boots, is_suspect=self._is_suspect)
 
     def _try_again(self) -> None:
         self._save_again = None

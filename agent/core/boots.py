@@ -17,7 +17,8 @@ BLAME_ATTEMPT_AT = 5
 """The start, of those in a row, at which the attempt and the wish are given up."""
 
 BLAME_INCUMBENT_AT = 8
-"""The incumbent is left for the last good version, where there is one."""
+"""The incumbent is left for the last good version, where there is one: of several slots the one that was committed
+last, at the next start the one before it, and at the last start before safe mode all."""
 
 BLAME_ALL_AT = 11
 """Nothing is run any more, until an operator asks for something."""

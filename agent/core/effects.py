@@ -84,6 +84,7 @@ def commit(slot: SlotRecord, phase: Phase, _reason: str) -> SlotRecord:
         attempt=None,
         assignments=tuple(entry for entry in known if entry.ref in (attempt.ref, last_good)),
         lost=None,
+        committed=(attempt.wish.epoch, attempt.wish.generation),
     )
 
 
@@ -91,7 +92,7 @@ def fall_back(slot: SlotRecord, phase: Phase, reason: str) -> SlotRecord:
     """The incumbent fails again and again: isolate it and serve what was good before, once."""
     failed = _incumbent(slot)
     isolated = msgspec.structs.replace(_isolate(slot, failed, reason), outcome=_failure(slot, failed, phase, reason))
-    return msgspec.structs.replace(isolated, incumbent=slot.last_good, last_good=None)
+    return msgspec.structs.replace(isolated, incumbent=slot.last_good, last_good=None, committed=(0, 0))
 
 
 def give_up(slot: SlotRecord, phase: Phase, reason: str) -> SlotRecord:
@@ -115,6 +116,7 @@ def forget_incumbent(slot: SlotRecord, _phase: Phase, _reason: str) -> SlotRecor
         slot,
         incumbent=slot.last_good,
         last_good=None,
+        committed=(0, 0),
         settled=slot.wish is None if slot.attempt is None else slot.settled,
         lost=next((entry for entry in slot.assignments if entry.ref == slot.incumbent), None),
     )

@@ -67,7 +67,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One slot. `incumbent_failed` keeps it in safe mode until somebody asks for something, or the agent starts.
 
-    After a crash loop a start alone may not be enough: see `boots.py`.
+    After a crash loop a start alone may not be enough: see `boots.py`. `committed` is (epoch, generation) of the
+    document that the incumbent was committed for.
     """
 
     state: Phase = "empty"
@@ -81,6 +82,7 @@ class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
     quarantine: tuple[QuarantineEntry, ...] = ()
     assignments: tuple[Assignment, ...] = ()
     lost: Assignment | None = None
+    committed: tuple[Ordinal, Ordinal] = (0, 0)
 
     def quarantined(self, artifact: str) -> str | None:
         """Why `artifact` is in quarantine; None where it is not."""

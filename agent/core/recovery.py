@@ -9,8 +9,8 @@ at last everything. A wish is answered at once in all stages, so that the next d
 """
 
 from wherry.agent.core import effects
-from wherry.agent.core.boots import Blame, because, blame
-from wherry.agent.core.record import BEFORE_SWITCH, SlotRecord
+from wherry.agent.core.boots import BLAME_ALL_AT, Blame, because, blame
+from wherry.agent.core.record import BEFORE_SWITCH, DeviceRecord, SlotRecord
 from wherry.agent.core.slot import EventKind, Row, SlotEvent, Step, Table, step
 
 TRY_LIMIT = 3
@@ -61,9 +61,10 @@ RECOVERY: Table = {
 # fmt: on
 
 
-def recover(slot: SlotRecord, unsteady_boots: int = 0) -> Step:
+def recover(slot: SlotRecord, unsteady_boots: int = 0, *, is_suspect: bool = True) -> Step:
     """The step that takes a slot from what was on disk to where it goes on, at such a start in a row."""
-    if (blamed := _blamed(slot, blame(unsteady_boots))) is not None:
+    has_turn = is_suspect or unsteady_boots >= BLAME_ALL_AT - 1
+    if (blamed := _blamed(slot, blame(unsteady_boots), has_turn=has_turn)) is not None:
         return step(slot, SlotEvent(blamed, because(unsteady_boots)), RECOVERY)
     attempt = slot.attempt
     if slot.state in ("self-test", "switch", "probation") and attempt is not None and attempt.tries >= TRY_LIMIT:
@@ -72,11 +73,21 @@ def recover(slot: SlotRecord, unsteady_boots: int = 0) -> Step:
     return step(slot, SlotEvent("power-cut", "the agent started"), RECOVERY)
 
 
-def _blamed(slot: SlotRecord, blamed: Blame) -> EventKind | None:
-    """The incumbent has its turn only where nothing is attempted or wished, and something is there to fall back to."""
+def suspect(record: DeviceRecord) -> str | None:
+    """The slot whose incumbent is blamed before those of other slots: the one that was committed last."""
+    clear = [(slot.committed, name) for name, slot in record.slots.items() if _can_fall_back(slot)]
+    return max(clear)[1] if clear else None
+
+
+def _can_fall_back(slot: SlotRecord) -> bool:
+    """Nothing is attempted or wished that would be blamed first, and something is there to fall back to."""
+    return slot.attempt is None and slot.settled and slot.incumbent is not None and slot.last_good is not None
+
+
+def _blamed(slot: SlotRecord, blamed: Blame, *, has_turn: bool) -> EventKind | None:
     if blamed == "nothing":
         return None
     if blamed == "all":
         return "blame-all"
-    is_clear = slot.attempt is None and slot.settled and slot.incumbent is not None and slot.last_good is not None
-    return "blame-incumbent" if blamed == "incumbent" and is_clear else "blame-attempt"
+    falls_back = blamed == "incumbent" and has_turn and _can_fall_back(slot)
+    return "blame-incumbent" if falls_back else "blame-attempt"

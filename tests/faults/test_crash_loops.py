@@ -1,11 +1,13 @@
 """Agents that are cut short again and again: each loop ends, says why, and an operator gets out of it."""
 
+import itertools
 import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
@@ -23,6 +25,7 @@ from wherry.agent import supervisor
 from wherry.agent.adapters.store import Store
 from wherry.agent.adapters.store.record import RecordFile
 from wherry.agent.cargo import Cargo
+from wherry.agent.config import SlotConfig
 from wherry.agent.core import desired as core_desired
 from wherry.agent.core import effects, recovery
 from wherry.agent.core.boots import BLAME_ALL_AT, BLAME_ATTEMPT_AT, BLAME_INCUMBENT_AT, STEADY_S
@@ -68,7 +71,7 @@ class CountingRig(Rig):
                 return start
         return FOR_EVER
 
-    def starts_until(self, is_over: Callable[[], bool]) -> int:
+    def starts_until(self, is_over: Callable[[], object]) -> int:
         """Starts, each cut short, until one finds that it is over."""
         for start in range(1, FOR_EVER + 1):
             self.cut().boot()
@@ -231,6 +234,34 @@ def test_an_incumbent_that_takes_the_board_down_gives_way_to_the_last_good(rig: 
     assert rig.store.record.unsteady_boots == 0
     rig.cut().boot()
     assert rig.serves() == [V1.assignment.artifact]
+
+
+def test_of_several_slots_the_one_that_was_committed_last_is_blamed_first(tmp_path: Path) -> None:
+    rig = CountingRig(tmp_path)
+    rig.config = msgspec.structs.replace(rig.config, slots={name: SlotConfig() for name in ("aft", "bow", "main")})
+    rig.boot()
+    number, generation = itertools.count(1), itertools.count(1)
+    for slots in (("aft", "bow", "main"), ("bow",), ("aft",), ("main",), ("aft",)):
+        versions = [make_version(next(number), slot=slot) for slot in slots]
+        for version in versions:
+            rig.publish(version)
+        rig.want(next(generation), *versions)
+        rig.wait(6)
+    rig.wait(STEADY_S)
+    before = {name: rig.store.record.slot(name).incumbent for name in rig.config.slots}
+
+    def fallen() -> list[str]:
+        return [name for name, ref in before.items() if rig.store.record.slot(name).incumbent != ref]
+
+    rig.starts_until(fallen)
+    assert fallen() == ["aft"]
+    rig.cut().boot()
+    assert fallen() == ["aft", "main"]
+    rig.cut().boot()
+    assert fallen() == ["aft", "bow", "main"]
+    assert {slot.state for slot in rig.store.record.slots.values()} == {"running"}
+    rig.cut().boot()
+    assert {slot.state for slot in rig.store.record.slots.values()} == {"safe-mode"}
 
 
 def test_a_board_that_dies_with_everything_ends_in_safe_mode_that_an_operator_gets_it_out_of(
