@@ -4,7 +4,8 @@ Rules upheld here:
 - Blocks are asked for in windows; the window is refilled when half of it is empty, so that requests travel in batches.
 - A block that arrived damaged twice is asked for over HTTP. A transport on which a window's time passes without a block
   gives way to the other one, and so does MQTT where two connections in a row brought nothing.
-- HTTP that failed is given time before it is asked again; MQTT, which costs nothing to wait for, is asked meanwhile.
+- HTTP that failed is given time before it is asked again, and MQTT is asked meanwhile: until it fails in its turn where
+  it has been heard, no longer than that time where it has not.
 - Each silence may last twice as long as the one before, until blocks come quickly again: asking a slow link again
   and again only fills it with what is on its way already.
 - A damaged block counts once for each time that it was asked for, so nobody can end a transfer by shouting.
@@ -51,7 +52,8 @@ class Want(msgspec.Struct, frozen=True):
 class Transfer(msgspec.Struct, frozen=True, kw_only=True):
     """A blob on its way. `have` is a bitmap: bit i is set where block i is verified and kept.
 
-    `turn` is the transport that undamaged blocks are asked for over. `patience` counts doublings of the time that
+    `turn` is the transport that undamaged blocks are asked for over. `mqtt_is_silent` once it gave way, until it brings
+    a block. `patience` counts doublings of the time that
     silence may last, `barren_sessions` connections to the broker since its last block.
     """
 
@@ -61,6 +63,7 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
     damaged: dict[int, int] = {}
     not_before_s: dict[int, float] = {}
     turn: Transport = "mqtt"
+    mqtt_is_silent: bool = False
     http_failures: int = 0
     http_not_before_s: float = 0.0
     patience: int = 0
@@ -76,15 +79,18 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def begin(blocks: int, have: int, now_s: float, turn: Transport = "mqtt") -> Transfer:
-    return Transfer(blocks=blocks, have=have, progress_s=now_s, turn=turn)
+    """`turn` is HTTP where MQTT was silent already."""
+    return Transfer(blocks=blocks, have=have, progress_s=now_s, turn=turn, mqtt_is_silent=turn == "http")
 
 
 def plan(transfer: Transfer, now_s: float, pace: Pace, *, http: bool) -> tuple[Transfer, tuple[Want, ...]]:
     """Fill the window. `http` says whether that transport is configured."""
     transfer = _without_stalled(transfer, now_s, pace)
+    may_use_http = http and transfer.http_not_before_s <= now_s
+    if may_use_http and transfer.turn == "mqtt" and transfer.mqtt_is_silent:
+        transfer = msgspec.structs.replace(transfer, asked=_over_http(transfer), turn="http")
     if len(transfer.asked) > pace.window_blocks // 2:
         return transfer, ()
-    may_use_http = http and transfer.http_not_before_s <= now_s
     asked = dict(transfer.asked)
     wants = []
     for index in range(transfer.blocks):
@@ -132,13 +138,14 @@ def request_failed(transfer: Transfer, index: int, now_s: float, pace: Pace) -> 
 
 def reconnected(transfer: Transfer, now_s: float) -> Transfer:
     """A new session: what was asked of the broker is asked again, and the time offline does not count."""
-    kept = {index: asked for index, asked in transfer.asked.items() if asked.transport == "http"}
+    kept = _over_http(transfer)
     barren = transfer.barren_sessions + (len(kept) < len(transfer.asked))
     return msgspec.structs.replace(
         transfer,
         asked=kept,
         barren_sessions=barren,
         turn="http" if barren >= BARREN_SESSIONS else transfer.turn,
+        mqtt_is_silent=transfer.mqtt_is_silent or barren >= BARREN_SESSIONS,
         progress_s=now_s,
     )
 
@@ -166,6 +173,7 @@ def _kept(transfer: Transfer, index: int, now_s: float, transport: Transport, *,
         http_failures=0 if over_http else transfer.http_failures,
         http_not_before_s=0.0 if over_http else transfer.http_not_before_s,
         barren_sessions=transfer.barren_sessions if over_http else 0,
+        mqtt_is_silent=transfer.mqtt_is_silent and over_http,
         patience=max(0, transfer.patience - is_quick),
         progress_s=now_s,
     )
@@ -185,6 +193,10 @@ def _transport(transfer: Transfer, index: int, *, http: bool) -> Transport:
     return "http" if http and (transfer.turn == "http" or transfer.damaged.get(index, 0) >= 2) else "mqtt"
 
 
+def _over_http(transfer: Transfer) -> dict[int, Asked]:
+    return {index: asked for index, asked in transfer.asked.items() if asked.transport == "http"}
+
+
 def _without(asked: dict[int, Asked], index: int) -> dict[int, Asked]:
     return {key: value for key, value in asked.items() if key != index}
 
@@ -202,5 +214,5 @@ def _without_stalled(transfer: Transfer, now_s: float, pace: Pace) -> Transfer:
     left = {index: asked for index, asked in transfer.asked.items() if index not in late}
     transfer = msgspec.structs.replace(transfer, asked=left, patience=min(MAX_PATIENCE, transfer.patience + 1))
     if "mqtt" in late.values():
-        return msgspec.structs.replace(transfer, turn="http")
+        return msgspec.structs.replace(transfer, turn="http", mqtt_is_silent=True)
     return _http_failed(transfer, now_s, pace)

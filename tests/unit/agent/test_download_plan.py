@@ -113,6 +113,21 @@ def test_a_broker_that_keeps_hanging_up_before_a_block_is_not_waited_for() -> No
     assert {want.transport for want in wants} == {"http"}
 
 
+def test_mqtt_that_was_silent_is_asked_no_longer_than_http_is_left_alone() -> None:
+    transfer, _ = download.plan(download.begin(4, 0, 0, "http"), 0, PACE, http=True)
+    transfer = download.request_failed(transfer, 0, 1, PACE)
+    transfer, wants = download.plan(transfer, 1, PACE, http=True)
+    assert wants == (), "three of four are on their way over HTTP"
+    for index in (1, 2, 3):
+        transfer = download.request_failed(transfer, index, 1, PACE)
+    transfer, wants = download.plan(transfer, 1, PACE, http=True)
+    assert {want.transport for want in wants} == {"mqtt"}
+    heard, _ = download.received(transfer, 0, 1.5, PACE, matches=True)
+    assert download.plan(heard, 2, PACE, http=True)[1] == (), "it is heard again, and may take its time"
+    transfer, wants = download.plan(transfer, 2, PACE, http=True)
+    assert {want.transport for want in wants} == {"http"}
+
+
 def test_a_new_session_leaves_requests_over_http_alone() -> None:
     transfer, _ = download.plan(download.begin(4, 0, 0, "http"), 0, PACE, http=True)
     assert download.plan(download.reconnected(transfer, 1), 1, PACE, http=True)[1] == ()
