@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -236,6 +236,7 @@ class _Link:
         client.on_disconnect = self._disconnected
         client.on_message = self._arrived
         client.on_publish = self._taken
+        client.on_broken = self._broken
         return client
 
     def _connected(self, client: mqtt.Client, _data: Any, _flags: Any, code: ReasonCode, _properties: Any) -> None:
@@ -254,6 +255,11 @@ class _Link:
         self.answered.set()
         self.over.set()
 
+    def _broken(self, error: Exception) -> None:
+        self.reason = f"the broker sent what cannot be read: {type(error).__name__}: {error}"
+        self.answered.set()
+        self.over.set()
+
     def _arrived(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         self._on_event(Arrived(message.topic, bytes(message.payload)))
 
@@ -267,9 +273,20 @@ class _WaryClient(mqtt.Client):
     paho reads the rest of a packet by asking for exactly what is missing of it, which is all that is relied on here.
     """
 
+    on_broken: Callable[[Exception], None]
     _missing_bytes = 0
     _window_began_s = 0.0
     _window_bytes = 0
+
+    def loop_forever(self, timeout: float = 1.0, retry_first_connection: bool = False) -> MQTTErrorCode:  # noqa: FBT001, FBT002  paho's
+        """In paho's thread, which would end without a word where a packet makes paho raise."""
+        try:
+            return super().loop_forever(timeout, retry_first_connection)
+        except Exception as error:  # noqa: BLE001  struct.error, UnicodeDecodeError, KeyError … whatever a packet causes
+            if (connection := self.socket()) is not None:
+                connection.close()
+            self.on_broken(error)
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
 
     def _sock_recv(self, bufsize: int) -> bytes:
         if bufsize > MAX_PACKET_BYTES:
