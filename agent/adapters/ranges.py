@@ -112,6 +112,8 @@ class Ranges:
 
 
 def _known(url: str) -> str:
+    if not url.isascii():
+        raise Unsuitable(f"{url[:200]!a} is not ASCII; a URL has other letters as %xx, a host as xn--")
     if urlsplit(url).scheme not in ("http", "https"):
         raise Unsuitable(f"{url} is neither http nor https")
     return url
