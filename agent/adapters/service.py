@@ -20,14 +20,14 @@ class ServiceManager:
         name = environment.get("NOTIFY_SOCKET", "")
         # A leading @ stands for the abstract namespace, which has a zero byte there.
         self._address = "\0" + name[1:] if name.startswith("@") else name
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if name else None
         self.watchdog_s = _watchdog_s(environment) if name else None
 
     def tell(self, *lines: str) -> None:
         """`READY=1` and the like, in one message."""
-        if self._socket is not None:
-            with contextlib.suppress(OSError):
-                self._socket.sendto("\n".join(lines).encode(errors="replace"), socket.MSG_DONTWAIT, self._address)
+        if not self._address:
+            return
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto("\n".join(lines).encode(errors="replace"), socket.MSG_DONTWAIT, self._address)
 
 
 def status_line(text: str) -> str:

@@ -12,11 +12,12 @@ from tests.support.fake_worker import Yard
 from wherry.agent.adapters.broker import Arrived
 from wherry.agent.adapters.clock import Clock
 from wherry.agent.adapters.logs import LogBuffer
+from wherry.agent.adapters.service import ServiceManager
 from wherry.agent.adapters.store import Store
 from wherry.agent.config import ArtifactsConfig, Config
 from wherry.agent.core.record import SlotRecord
 from wherry.agent.outbox import Outbox
-from wherry.agent.services import Services
+from wherry.agent.services import PutBundle, Services
 from wherry.agent.supervisor import Inbox, Supervisor
 from wherry.agent.timers import Timers
 from wherry.protocol import topics
@@ -86,6 +87,8 @@ class Rig:
         self.conduct = self.yard.conduct
         self.logs = LogBuffer()
         self.troubles: list[str] | None = None
+        self.manager = ServiceManager({})
+        self.put_bundle: PutBundle | None = None
 
     def boot(
         self, *, online: bool = True, can_save: bool = True, is_full: bool = False,
@@ -109,7 +112,7 @@ class Rig:
         services = Services(
             config=self.config, store=self.store, link=self.link, http=self.http, chance=lambda: 0.5,
             start_worker=self.yard.start, on_worker=self.inbox.put, metrics=StillMetrics(), runtimes=runtimes,
-            clock=self.clock, timers=timers, log=log,
+            clock=self.clock, timers=timers, log=log, manager=self.manager, put_bundle=self.put_bundle,
         )  # fmt: skip
         birth = Birth(
             boot_id=f"boot-{self.boots}", agent_version="0", machine="test", os="test", python="3", cpu_count=1,
