@@ -117,6 +117,8 @@ class SandboxConfig(_Section, frozen=True, kw_only=True):
     """Address space of a worker. 0: as much memory as the board has, and 2 GiB for what is mapped but never used."""
     user: str = ""
     """User that workers run as where the agent is root. Empty: `wherry-worker` where there is one, else `nobody`."""
+    groups: tuple[str, ...] = ()
+    """Groups that such workers keep, for an accelerator: mostly `video` or `render`."""
     seccomp: bool = True
     """System calls that inference does not need are refused, once the model is warm."""
 

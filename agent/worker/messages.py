@@ -41,13 +41,19 @@ class Identity(Struct, frozen=True, kw_only=True):
 
 
 class Sandbox(Struct, frozen=True, kw_only=True):
-    """What a worker may have. `memory_bytes` is of address space; 0 is no limit. `uid` and `gid` only from root."""
+    """What a worker may have. `memory_bytes` is of address space; it and `cpu_s` are 0 for no limit.
+
+    `processes` are threads, besides those that the worker's user has already. `cpu_s` is of processor time until the
+    worker serves. `uid`, `gid` and the other `groups` only from root.
+    """
 
     memory_bytes: Count = 0
+    cpu_s: Count = 0
     open_files: Count = 256
     processes: Count = 64
     uid: Count | None = None
     gid: Count | None = None
+    groups: tuple[Count, ...] = ()
     seccomp: bool = True
 
 

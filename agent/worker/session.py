@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from time import monotonic
 
+from wherry.agent.worker import runtimes
 from wherry.agent.worker.channel import Received, WorkerChannel
 from wherry.agent.worker.errors import ChannelClosed, OrderRefused
 from wherry.agent.worker.messages import (
@@ -20,6 +21,7 @@ from wherry.agent.worker.messages import (
     Serving as ServingNow,
 )
 from wherry.agent.worker.model import LoadInterpreter, Model, load_model
+from wherry.agent.worker.sandbox import Confinement
 from wherry.agent.worker.selftest import self_test
 from wherry.agent.worker.serving import Serving
 from wherry.protocol.types import clip_reason
@@ -32,6 +34,7 @@ class Session:
         self._channel, self._load = channel, load
         self._model: Model | None = None
         self._serving: Serving | None = None
+        self._confinement = Confinement(None)
 
     def run(self) -> int:
         """The exit status: 0 when told to stop or left alone, 1 after `Refused`."""
@@ -62,13 +65,17 @@ class Session:
                 with only(files) as file:
                     self._channel.say(self_test(order, self._loaded(), file))
             case Serve():
+                self._confinement.serve()
                 self._serving = Serving(order, self._loaded(), self._channel, monotonic())
                 self._channel.say(ServingNow())
 
     def _obey_load(self, order: Load, file: int) -> None:
         if self._model:
             raise OrderRefused("a worker loads one model in its life")
+        self._confinement = Confinement(order.sandbox)
+        self._confinement.enter(file, [runtimes.MODULES[order.family]])
         self._model = load_model(order, file, self._load)
+        self._confinement.lock_down()
         self._channel.say(Loaded(runtime_version=self._model.version))
 
     def _stop(self) -> None:

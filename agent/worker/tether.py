@@ -9,6 +9,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 def tie_to_parent() -> None:
     """Be killed when the thread that started this process ends. Only Linux has it; elsewhere this does nothing.
 
+    A process that changes its user is untied by the kernel, and must be tied again.
     A supervisor that is gone already is seen at the first read: the channel is at its end.
     """
     prctl = getattr(ctypes.CDLL(None), "prctl", None)

@@ -7,8 +7,10 @@ from tflite_runtime.interpreter import Interpreter as NativeInterpreter
 
 from wherry.agent.worker.runtimes.tflite_api import TfliteInterpreter
 
+_VERSION = version("tflite-runtime")  # looked up on import: a sandbox may keep it from being read later
+
 
 def load(path: Path, threads: int) -> TfliteInterpreter:
     """Build an interpreter for the model file at `path`."""
     native = NativeInterpreter(model_path=str(path), num_threads=threads)
-    return TfliteInterpreter(native, version("tflite-runtime"))
+    return TfliteInterpreter(native, _VERSION)
