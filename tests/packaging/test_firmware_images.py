@@ -11,8 +11,10 @@ import pytest
 
 from wherry.agent import __main__ as agent
 from wherry.agent import config as configuration
+from wherry.agent.adapters.probe import PROBE_S
 from wherry.agent.config import Config
 from wherry.agent.errors import BadConfig
+from wherry.agent.heartbeat import BEATS
 
 COMMON = Path(__file__).parents[2] / "firmware-images" / "common"
 SERVICE = COMMON / "wherry-agent.service"
@@ -39,12 +41,9 @@ def test_the_example_configuration_is_one() -> None:
 
 def test_every_key_that_is_commented_out_is_one_too(tmp_path: Path) -> None:
     lines = (COMMON / "agent.toml").read_text().splitlines()
-    keys = [line.removeprefix("# ") for line in lines if line.startswith("# [") or (line[:2] == "# " and " = " in line)]
+    keys = [line for line in lines if line.startswith("# [") or (line[:2] == "# " and " = " in line)]
     path = tmp_path / "agent.toml"
-    kept = [line for line in lines if not line.startswith("#")]
-    at = kept.index("[broker]")
-    top = [line for line in keys if line.split(" = ")[0] in Config.__struct_fields__]
-    path.write_text("\n".join(kept[:at] + top + kept[at:] + [line for line in keys if line not in top]))
+    path.write_text("\n".join(line.removeprefix("# ") if line in keys else line for line in lines))
     config = configuration.load(path, {})
     assert config.labels == {"site": "north"}
     assert config.slots["main"].feed is not None
@@ -54,7 +53,7 @@ def test_every_key_that_is_commented_out_is_one_too(tmp_path: Path) -> None:
 def test_the_service_starts_the_agent_with_arguments_that_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Path] = []
 
-    def load(path: Path) -> Config:
+    def load(path: Path, _environment: dict[str, str]) -> Config:
         asked.append(path)
         raise BadConfig(str(path), "", "enough seen")
 
@@ -69,6 +68,15 @@ def test_service_and_configuration_agree() -> None:
     service, config = _service(), _config()
     assert config.state_dir == f"/var/lib/{service['StateDirectory']}"
     assert float(service["TimeoutStopSec"]) > config.worker.stop_limit_s + 5
+    assert config.data_plane.directory == f"/run/{service['RuntimeDirectory']}"
+
+
+def test_systemd_watches_the_agent_and_believes_nobody_else() -> None:
+    service = _service()
+    assert (service["Type"], service["NotifyAccess"]) == ("notify", "main")
+    feeding_s = float(service["WatchdogSec"]) / BEATS
+    assert feeding_s >= 15, "a turn that verifies a large file from a slow card is no hang"
+    assert float(service["TimeoutStartSec"]) > 2 * PROBE_S
 
 
 def test_the_service_leaves_the_workers_to_the_supervisor() -> None:
