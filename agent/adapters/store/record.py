@@ -21,7 +21,7 @@ import msgspec
 
 from wherry.agent.adapters.store.durable import disk_errors, overwrite
 from wherry.agent.core.record import DeviceRecord
-from wherry.agent.errors import NewerFormat
+from wherry.agent.errors import NewerFormat, StoreError
 
 FORMAT = 2
 MAGIC = b"WHERRY\r\n"
@@ -61,11 +61,12 @@ class RecordFile:
     def load(self) -> DeviceRecord | None:
         """The newest valid record; None where there is none. Raises NewerFormat.
 
-        `damaged` then names the copies that exist and are not valid, or hold no record.
+        `damaged` then names the copies that exist and are not valid, or hold no record. Raises StoreError where none is
+        valid and the disk does not give one: it may give it at the next start, and nothing must be written over it.
         """
         found = [(path, self._read(path)) for path in self._paths]
-        self.damaged = tuple(path.name for path, copy in found if copy is None and path.exists())
-        valid = [(copy, path) for path, copy in found if copy is not None]
+        self.damaged = tuple(path.name for path, copy in found if not isinstance(copy, Copy | FileNotFoundError))
+        valid = [(copy, path) for path, copy in found if isinstance(copy, Copy)]
         for copy, path in sorted(valid, key=lambda entry: entry[0].sequence, reverse=True):
             if copy.format > FORMAT:
                 raise NewerFormat(path.parent, copy.format, FORMAT)
@@ -75,6 +76,9 @@ class RecordFile:
                 self._next = 1 - self._paths.index(path)
                 return record
             self.damaged += (path.name,)
+        for _, error in found:
+            if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+                raise StoreError(f"reading the state record: {error.strerror or error}") from error
         return None
 
     def save(self, record: DeviceRecord) -> None:
@@ -85,11 +89,12 @@ class RecordFile:
         self._sequence += 1
         self._next = 1 - self._next
 
-    def _read(self, path: Path) -> Copy | None:
+    def _read(self, path: Path) -> Copy | OSError | None:
+        """None where it is damaged."""
         try:
             return unpack(path.read_bytes())
-        except OSError:
-            return None
+        except OSError as error:
+            return error
 
 
 def decode(copy: Copy) -> DeviceRecord | None:

@@ -106,6 +106,23 @@ def test_both_copies_damaged_is_a_fresh_start_that_says_so(tmp_path: Path) -> No
     assert store.damaged_copies == ("state.a", "state.b")
 
 
+def test_copies_that_the_disk_does_not_give_are_not_taken_for_lost(tmp_path: Path) -> None:
+    """A failing read may succeed at the next start; starting empty would write over what is there."""
+    for name in ("state.a", "state.b"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(StateDirUnusable, match="reading the state record: Is a directory"):
+        Store(tmp_path)
+
+
+def test_a_copy_that_the_disk_does_not_give_counts_as_damaged_beside_a_valid_one(tmp_path: Path) -> None:
+    file = RecordFile(tmp_path)
+    file.save(DeviceRecord(generation=1))
+    (tmp_path / "state.b").mkdir()
+    again = RecordFile(tmp_path)
+    assert again.load() == DeviceRecord(generation=1)
+    assert again.damaged == ("state.b",)
+
+
 def test_a_second_agent_on_the_same_directory_is_refused(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with pytest.raises(StateDirInUse):
