@@ -11,6 +11,7 @@ import msgspec
 from wherry.protocol import limits
 from wherry.protocol.blob import BlobRef
 from wherry.protocol.errors import Malformed, TooLarge
+from wherry.protocol.profile import Profile
 from wherry.protocol.runtime import Family, RuntimeFloor
 from wherry.protocol.types import Count, Name, Seconds, Share, Struct
 
@@ -89,7 +90,10 @@ class Tolerance(Struct, frozen=True, kw_only=True):
 
 
 class Variant(Struct, frozen=True, kw_only=True):
-    """One artifact of the version, for every runtime that `runtimes` admits."""
+    """One artifact of the version, for every runtime that `runtimes` admits.
+
+    `reference` is how this very file answered the converter's evaluation data; none where it gives no classes.
+    """
 
     name: Name
     artifact: BlobRef
@@ -100,6 +104,7 @@ class Variant(Struct, frozen=True, kw_only=True):
     golden: BlobRef
     tolerances: tuple[Tolerance, ...]
     arena_bytes: Count = 0
+    reference: Profile | None = None
 
     def tolerance(self, family: Family) -> Tolerance | None:
         return next((entry for entry in self.tolerances if entry.family == family), None)
@@ -109,7 +114,10 @@ class HealthLimits(Struct, frozen=True, kw_only=True):
     """What a device holds the version to while it is on probation.
 
     `p95_ratio` is against the incumbent on the same device and counts only above
-    `p95_ratio_floor_ms`: below it, doubling means nothing.
+    `p95_ratio_floor_ms`: below it, doubling means nothing. `worker_growth_bytes` is what a worker may gain
+    while it goes on growing. `prediction_psi` and `confidence_shift` are drift against the incumbent on the same
+    device and against the variant's reference, from `drift_min_inferences` on either side; see the agent's
+    `core/drift.py` for the formulas. None switches a limit off.
     """
 
     p95_ms: Annotated[float, msgspec.Meta(gt=0)] | None = None
@@ -117,6 +125,10 @@ class HealthLimits(Struct, frozen=True, kw_only=True):
     p95_ratio_floor_ms: Annotated[float, msgspec.Meta(ge=0)] = 2.0
     error_share: Share = 0.02
     worker_memory_bytes: Annotated[int, msgspec.Meta(gt=0)] | None = None
+    worker_growth_bytes: Annotated[int, msgspec.Meta(gt=0)] | None = 16 * 1024 * 1024
+    prediction_psi: Annotated[float, msgspec.Meta(gt=0)] | None = 1.0
+    confidence_shift: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = 0.4
+    drift_min_inferences: Annotated[int, msgspec.Meta(ge=1)] = 100
     min_inferences: Count = 200
     probation_s: Seconds = 60.0
     deadline_s: Annotated[float, msgspec.Meta(gt=0)] = 900.0
@@ -145,7 +157,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
 def encode_manifest(manifest: Manifest) -> bytes:
     """The canonical bytes, whose digest names the manifest. Raises TooLarge over one block."""
-    data = msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=1) + b"\n"
+    plain = msgspec.to_builtins(manifest, str_keys=True)  # numbers as keys cannot be sorted by the encoder
+    data = msgspec.json.format(msgspec.json.encode(plain, order="sorted"), indent=1) + b"\n"
     if len(data) > limits.MAX_MANIFEST_BYTES:
         raise TooLarge("manifest", len(data), limits.MAX_MANIFEST_BYTES)
     return data

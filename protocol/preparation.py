@@ -8,8 +8,8 @@ Rules upheld here:
 - Arrays may have a batch before their other axes or not; channels are counted from the end.
 - Pictures arrive in their right size and color: bringing them there needs a picture library, which boards lack.
 
-This is the only module of the protocol that imports numpy. The supervisor and the controller must not import it;
-pyproject.toml says so to import-linter.
+This module and `scores.py` are the only ones of the protocol that import numpy. The supervisor and the controller must
+not import them; pyproject.toml says so to import-linter.
 """
 
 import math

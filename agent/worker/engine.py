@@ -14,8 +14,9 @@ from wherry.agent.worker.memory import rss_bytes
 from wherry.agent.worker.messages import Identity, Window
 from wherry.agent.worker.model import Model
 from wherry.agent.worker.runtimes.interpreter import Tensor
-from wherry.agent.worker.window import WindowCounts, has_scores, top_class
+from wherry.agent.worker.window import WindowCounts
 from wherry.protocol.manifest import TensorSpec
+from wherry.protocol.scores import ScoreReader, has_scores
 
 
 class InferenceFailed(Exception):
@@ -30,7 +31,7 @@ class Engine:
         self.inputs: tuple[TensorSpec, ...] = model.inputs
         self.outputs: tuple[TensorSpec, ...] = model.outputs
         self._model = model
-        self._has_scores = has_scores(model.outputs)
+        self._scores = ScoreReader(model.outputs[0]) if has_scores(model.outputs) else None
         self._turn = threading.Lock()
         self._counts = WindowCounts(now_s)
 
@@ -42,11 +43,11 @@ class Engine:
         with self._turn:
             try:
                 outputs, latency_ms = self._model.run(inputs)
-                prediction = top_class(outputs[0]) if self._has_scores else None
+                reading = self._scores.read(outputs[0]) if self._scores else None
             except Exception as error:
                 self._counts.fail(f"{type(error).__name__}: {error}")
                 raise InferenceFailed(f"{type(error).__name__}: {error}") from error
-            self._counts.add(latency_ms, prediction, label)
+            self._counts.add(latency_ms, reading, label)
             return outputs
 
     def window(self, now_s: float) -> Window:

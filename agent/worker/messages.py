@@ -14,6 +14,7 @@ import msgspec
 
 from wherry.protocol.latency import LatencySketch
 from wherry.protocol.manifest import TensorSpec, Tolerance
+from wherry.protocol.profile import Confidence, Predictions
 from wherry.protocol.runtime import Family
 from wherry.protocol.types import Count, Name, Reason, Seconds, Struct
 
@@ -127,7 +128,7 @@ class Window(Answer, frozen=True, kw_only=True, tag="window"):
     """What happened since the window before; see Telemetry for the fields.
 
     `errors` are inferences that failed. `bad_files` of the feed could not be used, which is no fault of the
-    model; `remark` is the last thing to know about the feed.
+    model; `remark` is the last thing to know about the feed. `cpu_s` is what all threads of the worker used.
     """
 
     window_s: Seconds
@@ -139,8 +140,10 @@ class Window(Answer, frozen=True, kw_only=True, tag="window"):
     latency: LatencySketch
     labelled: Count = 0
     correct: Count = 0
-    predictions: Annotated[dict[int, Count], msgspec.Meta(max_length=64)] = {}
+    predictions: Predictions = {}
+    confidence: Confidence = ()
     rss_bytes: Count
+    cpu_s: Seconds = 0.0
 
 
 class Stopped(Answer, frozen=True, kw_only=True, tag="stopped"):

@@ -15,7 +15,8 @@ from wherry.agent.worker.memory import rss_bytes
 from wherry.agent.worker.messages import Feed, Serve, Window
 from wherry.agent.worker.model import Model
 from wherry.agent.worker.pacing import Pacer
-from wherry.agent.worker.window import WindowCounts, has_scores, top_class
+from wherry.agent.worker.window import WindowCounts
+from wherry.protocol.scores import ScoreReader, has_scores
 
 IDLE_S = 1.0
 """How long a feed without a sample is left alone."""
@@ -27,7 +28,7 @@ class Serving:
     def __init__(self, order: Serve, model: Model, channel: WorkerChannel, now_s: float) -> None:
         self._model, self._channel = model, channel
         self._window_s = order.window_s
-        self._has_scores = has_scores(model.outputs)
+        self._scores = ScoreReader(model.outputs[0]) if has_scores(model.outputs) else None
         self._feed = _feed(order.feed, model)
         self._pacer = Pacer(order.feed.rate_hz if order.feed else 1 / IDLE_S, now_s)
         self._mentioned = ""
@@ -64,11 +65,11 @@ class Serving:
     def _infer(self, sample: Sample) -> None:
         try:
             outputs, latency_ms = self._model.run(sample.inputs)
-            prediction = top_class(outputs[0]) if self._has_scores else None
+            reading = self._scores.read(outputs[0]) if self._scores else None
         except Exception as error:  # noqa: BLE001 - runtimes raise what they like; serving goes on
             self._counts.fail(f"{type(error).__name__}: {error}")
         else:
-            self._counts.add(latency_ms, prediction, sample.label)
+            self._counts.add(latency_ms, reading, sample.label)
 
     def _say_window(self, now_s: float) -> None:
         if self._channel.can_say():

@@ -1,17 +1,13 @@
-"""What happened since the last window was said."""
+"""What happened since the last window was said. Called for every inference, so it counts and does no more."""
 
 from collections import Counter
-
-import numpy as np
+from time import process_time
 
 from wherry.agent.worker.messages import Window
-from wherry.agent.worker.runtimes.interpreter import Tensor
 from wherry.protocol.latency import LatencyWindow
-from wherry.protocol.manifest import TensorSpec
+from wherry.protocol.profile import CONFIDENCE_BINS, MAX_CLASSES
+from wherry.protocol.scores import Reading
 from wherry.protocol.types import clip_reason
-
-MAX_CLASSES = 64
-"""Of more predicted classes a window names the commonest; the others are left out of `predictions`."""
 
 
 class WindowCounts:
@@ -19,22 +15,25 @@ class WindowCounts:
 
     def __init__(self, start_s: float) -> None:
         self._start_s = start_s
+        self._start_cpu_s = process_time()
         self._latency = LatencyWindow()
         self._inferences = self._errors = self._labelled = self._correct = 0
         self._bad_files = 0
         self._last_error = self._remark = ""
         self._predictions: Counter[int] = Counter()
+        self._confidence = [0] * CONFIDENCE_BINS
 
-    def add(self, latency_ms: float, prediction: int | None, label: int | None) -> None:
-        """One inference that gave an answer."""
+    def add(self, latency_ms: float, reading: Reading | None, label: int | None) -> None:
+        """One inference that gave an answer; `reading` of its scores, where it has any."""
         self._inferences += 1
         self._latency.add(latency_ms)
-        if prediction is None:
+        if reading is None:
             return
-        self._predictions[prediction] += 1
+        self._predictions[reading.top] += 1
+        self._confidence[min(int(reading.confidence * CONFIDENCE_BINS), CONFIDENCE_BINS - 1)] += 1
         if label is not None:
             self._labelled += 1
-            self._correct += prediction == label
+            self._correct += reading.top == label
 
     def fail(self, reason: str) -> None:
         """One inference that gave none."""
@@ -62,18 +61,7 @@ class WindowCounts:
             labelled=self._labelled,
             correct=self._correct,
             predictions=dict(self._predictions.most_common(MAX_CLASSES)),
+            confidence=tuple(self._confidence) if self._predictions else (),
             rss_bytes=rss_bytes,
+            cpu_s=max(process_time() - self._start_cpu_s, 0.0),
         )
-
-
-def has_scores(outputs: tuple[TensorSpec, ...]) -> bool:
-    """Whether the first output is one row of scores for two classes or more, so that its top is a prediction."""
-    shape = outputs[0].shape if outputs else ()
-    return bool(shape) and shape[-1] >= 2 and all(length == 1 for length in shape[:-1])
-
-
-def top_class(scores: Tensor) -> int:
-    """The index of the largest score, of equal ones the first. Raises ValueError where one is not a number."""
-    if np.isnan(scores).any():
-        raise ValueError("the output is not a number")
-    return int(np.argmax(scores))

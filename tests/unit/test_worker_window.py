@@ -1,13 +1,14 @@
 """What one window counts, and how predictions are found."""
 
 import os
+import time
 
-import numpy as np
 import pytest
 
 from wherry.agent.worker.channel import decode_answer, encode
-from wherry.agent.worker.window import MAX_CLASSES, WindowCounts, has_scores, top_class
-from wherry.protocol.manifest import TensorSpec
+from wherry.agent.worker.window import WindowCounts
+from wherry.protocol.profile import MAX_CLASSES
+from wherry.protocol.scores import Reading
 from wherry.protocol.types import MAX_REASON_CHARS
 
 
@@ -16,7 +17,7 @@ def test_at_most_64_classes_are_named_and_they_are_the_commonest(classes: int) -
     counts = WindowCounts(0.0)
     for top in range(classes):
         for _ in range(1 + top):
-            counts.add(1.0, top, None)
+            counts.add(1.0, Reading(top, 0.5), None)
     window = counts.window(10.0, 1)
     named = min(classes, MAX_CLASSES)
     assert window.predictions == {top: 1 + top for top in range(classes - named, classes)}
@@ -47,12 +48,22 @@ def test_latency_quantiles_come_from_what_was_added() -> None:
     assert (window.labelled, window.predictions) == (0, {})
 
 
-@pytest.mark.parametrize(
-    ("shape", "scores"), [((1, 10), True), ((10,), True), ((1, 1, 1, 2), True), ((1, 1), False), ((1, 2, 4), False)]
-)
-def test_scores_are_one_row_of_two_or_more(shape: tuple[int, ...], scores: bool) -> None:
-    assert has_scores((TensorSpec(name="a", shape=shape, dtype="int8"),)) is scores
+def test_confidence_is_counted_in_ten_bins_of_which_the_last_holds_certainty() -> None:
+    counts = WindowCounts(0.0)
+    for confidence in (0.0, 0.099, 0.1, 0.55, 0.999, 1.0):
+        counts.add(1.0, Reading(0, confidence), None)
+    assert counts.window(1.0, 1).confidence == (2, 1, 0, 0, 0, 1, 0, 0, 0, 2)
 
 
-def test_the_first_of_equal_scores_is_the_top() -> None:
-    assert top_class(np.array([[1, 5, 5]], np.int8)) == 1
+def test_a_model_without_scores_has_no_confidence() -> None:
+    counts = WindowCounts(0.0)
+    counts.add(1.0, None, None)
+    assert counts.window(1.0, 1).confidence == ()
+
+
+def test_a_window_says_the_processor_time_that_the_worker_used() -> None:
+    counts = WindowCounts(0.0)
+    start_s = time.process_time()
+    while time.process_time() - start_s < 0.01:
+        pass
+    assert counts.window(1.0, 1).cpu_s >= 0.01
