@@ -23,8 +23,9 @@ from wherry.agent.worker.tether import tie_to_parent
 
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38  # linux/prctl.h
 
-NEEDED_LATER = ("encodings.idna", "importlib.metadata", "traceback", "zipfile")
-"""What Python or a library imports in the middle of things; after `lock_down` it could not."""
+NEEDED_LATER = ("encodings.idna", "traceback")
+"""What Python or a library imports in the middle of things. Once inside it could not: another user may be kept from
+Python's own files, and after `lock_down` none is opened."""
 
 
 class Confinement:
@@ -38,17 +39,16 @@ class Confinement:
         """Import `modules`, then give up all that loading the open file `model` does not need. Raises OrderRefused."""
         if self._order is None:
             return
-        _import(modules)
+        _import((*NEEDED_LATER, *modules))
         try:
             self._enter(self._order, model)
         except OSError as error:
             raise OrderRefused(f"the worker could not be put into its sandbox: {error}") from error
 
-    def lock_down(self, modules: Sequence[str] = ()) -> None:
-        """Import `modules`, then give up all that a warm model does not need. Raises OrderRefused."""
+    def lock_down(self) -> None:
+        """Give up all that a warm model does not need. Raises OrderRefused."""
         if self._calls is None:
             return
-        _import((*NEEDED_LATER, *modules))
         memory.rss_bytes()  # keeps open what it reads
         try:
             self._calls.allow_serving()
