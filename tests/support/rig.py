@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import structlog
 
 from tests.support.cargo_hold import DEVICE, FLEET, Version, desire
@@ -23,6 +24,7 @@ from wherry.agent.timers import Timers
 from wherry.protocol import topics
 from wherry.protocol.blob import BlobRef
 from wherry.protocol.codec import encode
+from wherry.protocol.down import Action
 from wherry.protocol.runtime import Runtime
 from wherry.protocol.types import Message
 from wherry.protocol.up import Birth, Event, Reported
@@ -150,6 +152,13 @@ class Rig:
 
     def want(self, generation: int, *versions: Version, url: str | None = None) -> None:
         self.send(topics.down(FLEET, DEVICE, "desired"), encode(desire(generation, *versions, url=url)))
+
+    def order(self, action_id: str, kind: str, **fields: object) -> None:
+        """A one-shot order that is in time."""
+        action = msgspec.convert(
+            {"type": "action", "id": action_id, "kind": kind, "not_after_s": self.clock.wall_s() + 60, **fields}, Action
+        )
+        self.send(topics.down(FLEET, DEVICE, "action"), encode(action))
 
     def send(self, topic: str, payload: bytes) -> None:
         self.link.put(topic, payload)

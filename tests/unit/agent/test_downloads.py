@@ -1,0 +1,88 @@
+"""A whole supervisor on the rig: blocks that come damaged, late, over HTTP, or never."""
+
+from pathlib import Path
+
+import msgspec
+
+from tests.support.cargo_hold import FLEET, Version, make_version
+from tests.support.rig import Rig
+from wherry.agent.adapters.http_blocks import HttpBlock
+from wherry.agent.config import ArtifactsConfig
+from wherry.protocol import topics
+from wherry.protocol.blob import hash_list, split
+
+V1, V2, V3 = make_version(1), make_version(2), make_version(3)
+
+V1, V2 = make_version(1), make_version(2)
+
+
+def _artifact_topic(version: Version, index: int) -> str:
+    return topics.block(FLEET, version.assignment.artifact, index)
+
+
+def _serving_version(rig: Rig) -> int | None:
+    serving = rig.reported().slots[0].serving
+    return None if serving is None else serving.version
+
+
+def test_a_damaged_block_is_asked_for_again_and_reported(rig: Rig) -> None:
+    rig.link.damage = {_artifact_topic(V1, 1): 1}
+    rig.deploy(1, V1)
+    damaged, repaired = rig.events("block-damaged")[0], rig.events("block-repaired")[0]
+    assert (damaged.digest, damaged.block, damaged.transport) == (V1.assignment.artifact, 1, "mqtt")
+    assert (repaired.block, repaired.transport) == (1, "mqtt")
+    assert _serving_version(rig) == 1
+
+
+def test_a_block_that_the_controller_clears_is_not_damaged(rig: Rig) -> None:
+    rig.publish(V1)
+    rig.retained.pop(_artifact_topic(V1, 1))
+    rig.want(1, V1)
+    rig.link.put(_artifact_topic(V1, 1), b"")
+    rig.settle()
+    assert rig.events("block-damaged") == []
+
+
+def test_a_block_that_stays_damaged_comes_over_http(rig: Rig) -> None:
+    rig.link.damage = {_artifact_topic(V1, 1): 99}
+    rig.publish(V1)
+    rig.want(1, V1, url="http://controller/blobs")
+    assert [(url, index) for url, _, index in rig.http.wanted] == [("http://controller/blobs", 1)]
+    ref, data = V1.blobs[1]
+    rig.inbox.put(HttpBlock(digest=ref.digest, index=1, data=split(data)[1]))
+    rig.wait(6)
+    assert _serving_version(rig) == 1
+    assert rig.events("block-repaired")[0].transport == "http"
+
+
+def test_with_nothing_on_the_broker_everything_comes_over_http(rig: Rig) -> None:
+    blobs = {ref.digest: (ref, data) for ref, data in V1.blobs}
+    rig.want(1, V1, url="http://controller/blobs")
+    for _ in range(60):
+        rig.wait(1, windows=False)
+        while rig.http.wanted:
+            _, ref, index = rig.http.wanted.pop(0)
+            data = blobs[ref.digest][1]
+            answer = hash_list(data) if index is None else split(data)[index]
+            rig.inbox.put(HttpBlock(digest=ref.digest, index=index, data=answer))
+        rig.settle()
+    rig.wait(6)
+    assert _serving_version(rig) == 1
+
+
+def test_requests_over_http_end_with_the_download_that_made_them(rig: Rig) -> None:
+    rig.want(1, V1, url="http://controller/blobs")
+    rig.wait(20, windows=False)
+    assert {ref.digest for _, ref, _ in rig.http.wanted} == {V1.assignment.manifest.digest}
+    rig.want(2, V2, url="http://controller/blobs")
+    assert rig.http.wanted == []
+
+
+def test_a_download_is_given_up_after_its_limit(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.config = msgspec.structs.replace(rig.config, artifacts=ArtifactsConfig(disk_reserve_bytes=0, give_up_s=30))
+    rig.boot()
+    rig.want(1, V1)
+    rig.wait(40)
+    assert rig.events("rejected")[0].reason == "no block arrived for 30 s, 0 of 1 are here"
+    assert rig.slot.state == "empty"
