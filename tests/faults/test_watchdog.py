@@ -24,7 +24,7 @@ from tests.support.wait import wait_until
 from wherry.agent.adapters.service import ServiceManager
 from wherry.agent.core.heartbeat import Pulse, patience_s, starved, well_since
 
-WATCHDOG_S = 1.0
+WATCHDOG_S = 0.6
 LIMIT_S = 20
 
 pytestmark = pytest.mark.slow
@@ -103,7 +103,7 @@ def test_a_heartbeat_from_a_thread_of_its_own_would_hide_the_hang(tmp_path: Path
     manager = Notified(tmp_path)
     with serving(tmp_path, manager, "tests.support.careless_agent"):
         manager.await_line("WATCHDOG=1", times=3)
-        assert not manager.is_starved(WATCHDOG_S, limit_s=5)
+        assert not manager.is_starved(WATCHDOG_S, limit_s=3)
 
 
 def test_a_worker_that_never_comes_back_starves_the_heartbeat_after_its_patience(tmp_path: Path, tried: Tried) -> None:
