@@ -7,6 +7,7 @@ from wherry.agent.errors import AgentError, DamagedBlob
 from wherry.agent.services import Services
 from wherry.agent.worker.messages import Identity, Load, SelfTest
 from wherry.protocol.manifest import Manifest
+from wherry.protocol.profile import Profile
 from wherry.protocol.types import VersionRef
 
 
@@ -22,6 +23,7 @@ class Launch:
 
     def __init__(self, load: Load, test: SelfTest, manifest: Manifest, artifact: int, golden: int | None) -> None:
         self.load, self.test, self.manifest = load, test, manifest
+        self.reference: Profile | None = None
         self.artifact, self.golden = artifact, golden
 
     def close(self) -> None:
@@ -60,6 +62,7 @@ def _prepare(services: Services, slot: str, ref: VersionRef, *, with_golden: boo
     )
     artifact = services.store.blobs.open_verified(ref.artifact)
     launch = Launch(load, SelfTest(tolerance=tolerance), manifest, artifact, None)
+    launch.reference = variant.reference
     if with_golden:
         try:
             launch.golden = services.store.blobs.open_verified(variant.golden.digest)

@@ -169,7 +169,10 @@ class SlotRunner:
     def _save(self, done: Step) -> None:
         store = self._services.store
         if done.after.state == "probation" and done.before.state == "switch":
-            done = msgspec.structs.replace(done, after=effects.with_baseline(done.after, self._past.p95_ms()))
+            after = effects.with_baseline(
+                done.after, self._past.p95_ms(), self._past.baseline(), broker_before=self._outbox.online
+            )
+            done = msgspec.structs.replace(done, after=after)
         store.save(store.record.with_slot(self.name, done.after))
 
     def _carry_out(self, done: Step) -> None:

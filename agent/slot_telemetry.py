@@ -12,7 +12,6 @@ from wherry.agent.worker.messages import Window
 from wherry.protocol.types import VersionRef
 from wherry.protocol.up import Telemetry
 
-MAX_CLASSES = 64
 EXPIRY_WINDOWS = 30
 """Telemetry that a broker could not pass on for so many windows is of no use any more (MQTT 5)."""
 
@@ -53,11 +52,12 @@ class SlotTelemetry:
         assert self._subject is not None
         tally, self._tally = self._tally, Tally()
         window_s = self._services.config.telemetry_window_s
-        top = sorted(tally.predictions.items(), key=lambda item: -item[1])[:MAX_CLASSES]
+        profile = tally.profile()
         telemetry = Telemetry(
             boot_id=self._boot_id, window=self._number, window_s=tally.window_s or window_s, slot=self._name,
             ref=self._subject.ref, phase=self._subject.phase, inferences=tally.inferences, errors=tally.errors,
-            latency=tally.sketch(), labelled=tally.labelled, correct=tally.correct, predictions=dict(top),
+            latency=tally.sketch(), labelled=tally.labelled, correct=tally.correct, predictions=profile.predictions,
+            confidence=profile.confidence, worker_cpu_share=tally.cpu_s / (tally.window_s or window_s),
             system=self._services.metrics.read(pid),
         )  # fmt: skip
         self._number += 1

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from wherry.agent.core.drift import Baseline
 from wherry.agent.core.record import MAX_QUARANTINE, Attempt, SlotRecord, Wish
 from wherry.protocol.types import VersionRef, clip_reason
 from wherry.protocol.up.reported import Outcome, Phase, QuarantineEntry, Result
@@ -132,9 +133,14 @@ def forget_quarantine(slot: SlotRecord, artifact: str | None) -> SlotRecord:
     return msgspec.structs.replace(slot, quarantine=kept)
 
 
-def with_baseline(slot: SlotRecord, p95_ms: float | None) -> SlotRecord:
-    """Keep what the incumbent took, so that the comparison outlives a power cut."""
-    return msgspec.structs.replace(slot, attempt=msgspec.structs.replace(_attempt(slot), incumbent_p95_ms=p95_ms))
+def with_baseline(
+    slot: SlotRecord, p95_ms: float | None, incumbent: Baseline | None, *, broker_before: bool
+) -> SlotRecord:
+    """Keep how the incumbent was, so that the comparison outlives a power cut."""
+    attempt = msgspec.structs.replace(
+        _attempt(slot), incumbent_p95_ms=p95_ms, incumbent=incumbent, broker_before=broker_before
+    )
+    return msgspec.structs.replace(slot, attempt=attempt)
 
 
 def _conclude(slot: SlotRecord, result: Result, phase: Phase, reason: str) -> SlotRecord:

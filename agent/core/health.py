@@ -3,14 +3,19 @@
 Rules upheld here:
 - A breach needs little evidence and is said at once; a commit needs all of it.
 - A reason names the number, the limit and what it was compared with.
-- A broker out of reach delays the commit and is never held against the version.
+- A broker out of reach delays the commit. Where it was in reach with the incumbent and stays away until the deadline,
+  the version goes back as unproven: it may be what took the board off the network, and nobody can come to its help
+  from afar. A board that was offline before is not held against it.
 - Want of evidence is no evidence: a version that nobody asked anything is not called bad, and one that
   was committed on this device before needs no new proof.
 """
 
 import msgspec
 
+from wherry.agent.core.drift import Baseline, drifted
+from wherry.agent.core.growth import Point, growth
 from wherry.protocol.manifest import HealthLimits
+from wherry.protocol.profile import Profile
 
 BREACH_EVIDENCE = 20
 """Inferences after which a quantile or a share is worth judging; fewer where the limits ask for fewer."""
@@ -19,8 +24,9 @@ MIB = 1024 * 1024
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """All that was seen since the switch; `incumbent_p95_ms` is None where nothing served before.
+    """All that was seen since the switch; what is of the incumbent is None where nothing served before.
 
+    `memory` has the worker's memory by window. `broker_before` is whether the broker was in reach at the switch.
     `remark` is what the worker said last of its feed. `committed_before` is whether this device has
     committed the very version already, and goes back to it.
     """
@@ -31,7 +37,12 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     p95_ms: float | None
     incumbent_p95_ms: float | None
     worker_rss_bytes: int
+    memory: tuple[Point, ...] = ()
+    answers: Profile = Profile()
+    incumbent: Baseline | None = None
+    reference: Profile | None = None
     broker_reached: bool
+    broker_before: bool = False
     last_error: str = ""
     remark: str = ""
     committed_before: bool = False
@@ -60,11 +71,15 @@ Verdict = Commit | Wait | Breach | Unproven
 
 def judge(limits: HealthLimits, seen: Evidence) -> Verdict:
     """Whether the candidate stays, goes, or must be watched longer."""
-    broken = _memory(limits, seen)
+    broken = _memory(limits, seen) or _growth(limits, seen)
     if broken is None and seen.inferences + seen.errors >= enough_to_breach(limits):
         broken = _errors(limits, seen) or _p95(limits, seen) or _p95_ratio(limits, seen)
-    if broken is not None:
-        return Breach(broken)
+    broken = broken or drifted(limits, seen.answers, seen.incumbent, seen.reference)
+    return Breach(broken) if broken is not None else _proven(limits, seen)
+
+
+def _proven(limits: HealthLimits, seen: Evidence) -> Verdict:
+    """Where nothing speaks against it: whether enough speaks for it."""
     missing = _missing(limits, seen)
     late = seen.elapsed_s > limits.deadline_s
     if missing is not None and late and not seen.committed_before:
@@ -72,7 +87,11 @@ def judge(limits: HealthLimits, seen: Evidence) -> Verdict:
         return Unproven(f"{missing} within {limits.deadline_s:g} s{remark}")
     if missing is not None and not late:
         return Wait(missing)
-    return Commit() if seen.broker_reached else Wait("the broker was not reached since the switch")
+    if seen.broker_reached:
+        return Commit()
+    if late and seen.broker_before and not seen.committed_before:
+        return Unproven(f"the broker, in reach before the switch, was not reached within {limits.deadline_s:g} s")
+    return Wait("the broker was not reached since the switch")
 
 
 def enough_to_breach(limits: HealthLimits) -> int:
@@ -84,6 +103,16 @@ def _memory(limits: HealthLimits, seen: Evidence) -> str | None:
     if limit is None or seen.worker_rss_bytes <= limit:
         return None
     return f"the worker holds {seen.worker_rss_bytes / MIB:.1f} MiB, limit {limit / MIB:.1f}"
+
+
+def _growth(limits: HealthLimits, seen: Evidence) -> str | None:
+    limit, found = limits.worker_growth_bytes, growth(seen.memory)
+    if limit is None or found is None or not found.goes_on or found.gained_bytes <= limit:
+        return None
+    return (
+        f"the worker grew by {found.gained_bytes / MIB:.1f} MiB in {found.over_s:.0f} s and goes on, "
+        f"limit {limit / MIB:.1f}"
+    )
 
 
 def _errors(limits: HealthLimits, seen: Evidence) -> str | None:

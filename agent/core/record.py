@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from wherry.agent.core import boots
+from wherry.agent.core.drift import Baseline
 from wherry.protocol.codec import encode
 from wherry.protocol.down.desired import Assignment
 from wherry.protocol.errors import TooLarge
@@ -49,14 +50,17 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """`tries` counts the starts of the candidate; `incumbent_p95_ms` is what it is measured against.
+    """`tries` counts the starts of the candidate; `incumbent_p95_ms` and `incumbent` are what it is measured against.
 
+    `broker_before` is whether the broker was in reach at the switch.
     One that `restores` answers no wish: it brings back what was lost, and has no outcome.
     """
 
     wish: Wish
     tries: Count = 0
     incumbent_p95_ms: float | None = None
+    incumbent: Baseline | None = None
+    broker_before: bool = False
     restores: bool = False
 
     @property

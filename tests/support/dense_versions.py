@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from tests.support.cargo_hold import Version
 from tests.support.tiny_model import Dense, random_dense
@@ -17,6 +18,8 @@ FEATURES = 20_000
 CLASSES = 10
 FAMILIES: tuple[Family, ...] = ("litert", "tflite-runtime")
 HEALTH = HealthLimits(min_inferences=30, probation_s=1, deadline_s=60, p95_ratio=50)
+NO_DRIFT: dict[str, None] = {"prediction_psi": None, "confidence_shift": None}
+"""Models of random weights answer unlike each other, and none is the worse for it."""
 
 
 def make(
@@ -26,10 +29,17 @@ def make(
     wrong_golden: bool = False,
     features: int = FEATURES,
     classes: int = CLASSES,
+    tail: bytes = b"",
+    dense: Dense | None = None,
+    drift: bool = False,
 ) -> Version:
-    """`dense:<number>`, of `features` times `classes` bytes and a little more: by default 200 KB, four blocks."""
-    dense = random_dense(features, classes, seed=number)
-    artifact, golden = dense.file(), _golden(dense, wrong=wrong_golden)
+    """`dense:<number>`, of `features` times `classes` bytes and a little more: by default 200 KB, four blocks.
+
+    Its drift is judged where `drift` asks for it. `tail` is put behind the model's file, where no runtime looks.
+    """
+    dense = dense or random_dense(features, classes, seed=number)
+    health = health if drift else replace(health, **NO_DRIFT)
+    artifact, golden = dense.file() + tail, _golden(dense, wrong=wrong_golden)
     variant = Variant(
         name="int8",
         artifact=describe(artifact),

@@ -82,7 +82,7 @@ def test_the_broker_must_be_reached_before_a_commit(rig: Rig) -> None:
     rig.want(1, V1)
     rig.link.online = False
     rig.supervisor.runners["main"]._trial._broker_reached = False
-    rig.wait(100)
+    rig.wait(50)
     assert rig.slot.state == "probation"
     rig.link.connect()
     rig.wait(1)

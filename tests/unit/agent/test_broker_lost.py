@@ -1,0 +1,52 @@
+"""A version that takes the board off the network goes back; a board that was offline anyway keeps it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.cargo_hold import make_version
+from tests.support.rig import Rig
+
+V1, V2 = make_version(1), make_version(2)
+PAST_DEADLINE_S = 70
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    rig = Rig(tmp_path).boot()
+    rig.deploy(1, V1)
+    assert rig.slot.incumbent == V1.assignment.ref
+    return rig
+
+
+def _lose_broker(rig: Rig) -> None:
+    """The link is gone before anything that was said since the switch is acknowledged."""
+    rig.link.online = False
+    rig.supervisor.runners["main"]._trial._broker_reached = False
+
+
+def test_a_version_that_takes_the_board_off_the_network_goes_back_and_is_not_quarantined(rig: Rig) -> None:
+    rig.publish(V2)
+    rig.want(2, V2)
+    _lose_broker(rig)
+    assert rig.slot.state == "probation"
+    rig.wait(PAST_DEADLINE_S)
+    assert rig.slot.state == "running"
+    assert rig.slot.incumbent == V1.assignment.ref
+    assert rig.slot.quarantine == ()
+    rig.link.connect()
+    rig.settle()
+    (reverted,) = rig.events("reverted")
+    assert reverted.reason == "the broker, in reach before the switch, was not reached within 60 s"
+
+
+def test_it_goes_back_after_a_power_cut_in_probation_too(rig: Rig) -> None:
+    rig.publish(V2)
+    rig.want(2, V2)
+    _lose_broker(rig)
+    rig.wait(10)
+    rig.cut().boot(online=False)
+    assert rig.slot.state == "probation"
+    rig.wait(PAST_DEADLINE_S)
+    assert rig.slot.incumbent == V1.assignment.ref
+    assert rig.slot.quarantine == ()
