@@ -47,10 +47,10 @@ def repr_digest(digest: str) -> str:
 def _put(url: str, data: bytes, digest: str) -> str:
     import httpcore
 
-    headers = [("Content-Type", "application/gzip"), ("Content-Length", str(len(data)))]
-    headers += [("Host", urlsplit(url).netloc), ("Repr-Digest", repr_digest(digest))]
     timeout = dict.fromkeys(("connect", "read", "write", "pool"), LIMIT_S)
     try:
+        headers = [("Content-Type", "application/gzip"), ("Content-Length", str(len(data)))]
+        headers += [("Host", urlsplit(url).netloc), ("Repr-Digest", repr_digest(digest))]
         answer = httpcore.request("PUT", url, headers=headers, content=data, extensions={"timeout": timeout})
     except Exception as error:  # noqa: BLE001  also what TLS, an odd URL or an odd server raise: blocks follow
         return f"{url}: {str(error) or type(error).__name__}"

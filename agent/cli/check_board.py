@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from importlib import metadata, util
 from pathlib import Path
 
+from wherry.agent.adapters.clock import Clock
 from wherry.agent.adapters.metrics import temperature_c
 from wherry.agent.adapters.probe import probe_families
 from wherry.agent.cli.check import Check, fail, ok, warn
@@ -52,14 +53,17 @@ def check_numpy(_config: Config) -> Iterator[Check]:
         yield ok("numpy", version)
 
 
-def check_clock(_config: Config, now_s: float | None = None) -> Iterator[Check]:
-    now_s = time.time() if now_s is None else now_s
+def check_clock(_config: Config) -> Iterator[Check]:
+    clock = Clock()
+    yield judge_clock(clock.wall_s(), kept_right=clock.is_kept_right())
+
+
+def judge_clock(now_s: float, *, kept_right: bool) -> Check:
     shown = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now_s))
     if now_s < BUILT_S:
         fix = "let it find a time server; serving goes on, but orders with a time limit are not to be trusted"
-        yield warn("clock", f"says {shown}, which is past", fix)
-    else:
-        yield ok("clock", shown)
+        return warn("clock", f"says {shown}, which is past", fix)
+    return ok("clock", f"{shown}, {'kept right by a time server' if kept_right else 'kept right by nobody'}")
 
 
 def check_heat(_config: Config) -> Iterator[Check]:
