@@ -134,7 +134,7 @@ def test_a_steady_time_is_written_once_and_forgives_all_before(
 
 # Any history
 
-HISTORIES = scaled(6, soak=3000)
+HISTORIES = scaled(6, soak=1000)
 STEPS = 25
 ODD = (
     Conduct(),

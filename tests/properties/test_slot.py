@@ -239,7 +239,7 @@ def test_a_broken_table_is_found(monkeypatch: pytest.MonkeyPatch, state: Phase, 
         test_long_walks_break_no_invariant()
 
 
-LOOPS = scaled(800, soak=50_000)
+LOOPS = scaled(800, soak=20_000)
 MAX_SAVES_OF_A_CRASH_LOOP = 40
 """Steps of a slot that are saved from the first start of a loop to its end, whatever happened before."""
 
@@ -259,7 +259,7 @@ def crash_for_ever(seed: int, wishes: float = 0.0) -> SlotMachine:
 
 
 def test_an_operator_who_goes_on_asking_prolongs_no_crash_loop() -> None:
-    for seed in range(scaled(1500, soak=50_000)):
+    for seed in range(scaled(1500, soak=20_000)):
         machine = crash_for_ever(seed, wishes=0.3)
         machine.power_cut()
         machine.the_newest_wish_has_the_newest_outcome()
