@@ -106,7 +106,7 @@ def decode(copy: Copy) -> DeviceRecord | None:
         for number in range(copy.format, FORMAT):
             raw = MIGRATIONS[number](raw)
         return msgspec.convert(raw, DeviceRecord)
-    except (msgspec.MsgspecError, KeyError, TypeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError):
         return None
 
 
