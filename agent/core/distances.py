@@ -32,11 +32,11 @@ class Distance(msgspec.Struct, frozen=True):
         return self.value > limit + self.noise
 
 
-def psi(one: Mapping[int, int], other: Mapping[int, int]) -> float:
+def psi(one: Mapping[int, float], other: Mapping[int, float]) -> float:
     """Population stability index, sum((p - q) * ln(p / q)) over the classes; from 0 up.
 
     N. Siddiqi, Credit Risk Scorecards, 2006; it is the divergence of H. Jeffreys (1946). Shares are smoothed by
-    `SMOOTHING`, classes below `SPARSE` counted as one.
+    `SMOOTHING`, classes below `SPARSE` counted as one. Counts may be of what samples are worth, see `clumping`.
     """
     pairs = merged(one, other)
     shares = zip(_shares([a for a, _ in pairs]), _shares([b for _, b in pairs]), strict=True)
@@ -91,7 +91,7 @@ def clumping(parts: Sequence[Mapping[int, int]]) -> float:
     return max(1.0, chi_square / degrees)
 
 
-def merged(one: Mapping[int, int], other: Mapping[int, int]) -> list[tuple[int, int]]:
+def merged(one: Mapping[int, float], other: Mapping[int, float]) -> list[tuple[float, float]]:
     """Counts of both by class, the sparse ones together at the end; at least one pair."""
     pairs = {key: (one.get(key, 0), other.get(key, 0)) for key in one.keys() | other.keys()}
     kept = [pairs[key] for key in sorted(pairs) if key != OTHERS and sum(pairs[key]) >= SPARSE]
@@ -100,7 +100,7 @@ def merged(one: Mapping[int, int], other: Mapping[int, int]) -> list[tuple[int, 
     return [*kept, together] if sum(together) or not kept else kept
 
 
-def _shares(counts: Sequence[int]) -> list[float]:
+def _shares(counts: Sequence[float]) -> list[float]:
     total = sum(counts) + SMOOTHING * len(counts)
     return [(count + SMOOTHING) / total for count in counts]
 

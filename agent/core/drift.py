@@ -95,8 +95,14 @@ def _counted(profile: Answers) -> dict[int, int]:
     return {**profile.predictions, OTHERS: max(profile.samples - named, 0)}
 
 
+def _worth(profile: Answers, samples: float) -> dict[int, float]:
+    """The counts, of `samples` in all."""
+    counts = _counted(profile)
+    return {key: count * samples / sum(counts.values()) for key, count in counts.items()}
+
+
 def _psi(seen: Answers, other: Answers, samples: float, others: float) -> Distance:
-    one, two = _counted(seen), _counted(other)
+    one, two = _worth(seen, samples), _worth(other, others)
     return Distance(psi(one, two), psi_noise(len(merged(one, two)), samples, others))
 
 
