@@ -8,7 +8,8 @@ AgentError
 │   ├── NewerFormat        it was written by a newer agent
 │   └── SocketUnusable     a socket of the data plane cannot be opened
 └── StoreError             the disk failed or is full while running; the attempt fails, what serves stays
-    └── DamagedBlob        bytes on disk do not have their digest
+    ├── DamagedBlob        bytes on disk do not have their digest
+    └── Shortage           the board has no file descriptor or memory left to look with; the disk may be well
 """
 
 from pathlib import Path
@@ -64,6 +65,10 @@ class SocketUnusable(SetupError):
 
 class StoreError(AgentError):
     """The disk did not do what was asked."""
+
+
+class Shortage(StoreError):
+    """It says nothing about what is on the disk."""
 
 
 class DamagedBlob(StoreError):

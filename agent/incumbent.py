@@ -11,7 +11,7 @@ from wherry.agent.core.backoff import delay_s
 from wherry.agent.core.record import SlotRecord
 from wherry.agent.core.slot import SlotEvent, exhausted, knows
 from wherry.agent.crew import Crew
-from wherry.agent.errors import StoreError
+from wherry.agent.errors import Shortage, StoreError
 from wherry.agent.launch import Launch, NotRunnable, prepare
 from wherry.agent.seat import Hooks, Seat
 from wherry.agent.services import Services
@@ -59,10 +59,10 @@ class Incumbent:
             return
         try:
             launch = prepare(self._services, self._name, slot.incumbent, with_golden=False)
+        except (NotRunnable, Shortage) as error:
+            self._not_started(str(error))
         except StoreError as error:
             self._happen(SlotEvent("incumbent-damaged", str(error)))
-        except NotRunnable as error:
-            self._not_started(str(error))
         else:
             self._hire(launch)
 

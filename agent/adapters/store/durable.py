@@ -1,11 +1,14 @@
 """Writes that are on the disk when the call returns."""
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wherry.agent.errors import StoreError
+from wherry.agent.errors import Shortage, StoreError
+
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def sync_directory(path: Path) -> None:
@@ -58,8 +61,9 @@ def remove_others(directory: Path, keep: Iterable[str]) -> int:
 
 @contextmanager
 def disk_errors(what: str) -> Iterator[None]:
-    """Turn what the disk says into a StoreError that names what was being done."""
+    """Turn what the disk says into a StoreError that names what was being done, a Shortage where it was not asked."""
     try:
         yield
     except OSError as error:
-        raise StoreError(f"{what}: {error.strerror or error}") from error
+        kind = Shortage if error.errno in SHORTAGES else StoreError
+        raise kind(f"{what}: {error.strerror or error}") from error
