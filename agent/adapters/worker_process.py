@@ -44,6 +44,12 @@ _SET_VARIABLES = {
     "PYTHONUNBUFFERED": "1",
 }
 
+_MEANINGS = {
+    signal.SIGXCPU: "it used up its processor time before it served",
+    signal.SIGSYS: "it made a system call that is forbidden",
+}
+"""Of signals that a sandbox sends, for whoever does not know them by heart."""
+
 _numbers = itertools.count(1)
 
 
@@ -249,7 +255,8 @@ def describe_exit(exit_code: int) -> str:
     if exit_code >= 0:
         return f"exited with status {exit_code}"
     try:
-        name = signal.Signals(-exit_code).name
+        number = signal.Signals(-exit_code)
     except ValueError:
         return f"killed by signal {-exit_code}"
-    return f"killed by signal {-exit_code} ({name})"
+    told = f"killed by signal {-exit_code} ({number.name})"
+    return f"{told}: {_MEANINGS[number]}" if number in _MEANINGS else told

@@ -13,6 +13,7 @@ from tests.conftest import Tried
 from tests.support import hostile_runtime
 from tests.support.hostile_runtime import ATTEMPTS, ONLY_WHEN_LOCKED, SPEC, Target, heard
 from tests.support.live_worker import Handed, LiveWorker, TinyCase
+from tests.support.sandboxes import IS_ROOT, NOBODY, OTHER_USER, SANDBOX, USUAL
 from wherry.agent.adapters import worker_process
 from wherry.agent.worker import sandbox_files
 from wherry.agent.worker.messages import Load, Loaded, Refused, Sandbox, SelfTest, Stop
@@ -21,12 +22,7 @@ from wherry.protocol.manifest import Tolerance
 
 pytestmark = pytest.mark.slow
 
-IS_ROOT = os.geteuid() == 0
-NOBODY = 65534
 ROOT = Path(__file__).parents[2]
-
-SANDBOX = Sandbox(memory_bytes=4 << 30, cpu_s=60)
-OTHER_USER = msgspec.structs.replace(SANDBOX, uid=NOBODY, gid=NOBODY)
 as_root = pytest.mark.skipif(not IS_ROOT, reason="only root becomes another user")
 
 
@@ -80,7 +76,7 @@ def test_nothing_that_a_hijacked_runtime_tries_works(
 
 
 def test_the_kernel_says_of_an_honest_worker_what_was_taken_from_it(tmp_path: Path) -> None:
-    sandbox = OTHER_USER if IS_ROOT else SANDBOX
+    sandbox = USUAL
     tiny = TinyCase(tmp_path)
     order, path = tiny.load("tflite-runtime")
     with LiveWorker() as worker:

@@ -1,0 +1,114 @@
+"""Real `.tflite` files that do harm by what they say: nothing in them but built-in operators.
+
+All take `x` and give `y`, both `[1, 4] float32`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tests.support.synthetic_tflite import Op, Tensor, model, pack
+from wherry.protocol.manifest import TensorSpec
+
+X, Y = Tensor(name="x"), Tensor(name="y")
+SPECS = tuple(TensorSpec(name=name, shape=(1, 4), dtype="float32") for name in ("x", "y"))
+GIB = 1024**3
+
+
+def _ints(*values: int) -> Tensor:
+    return Tensor(type="INT32", shape=(len(values),), data=np.array(values, np.int32).tobytes(), name=f"ints {values}")
+
+
+def _floats(*values: float) -> Tensor:
+    return Tensor(shape=(1, len(values)), data=np.array(values, np.float32).tobytes(), name=f"floats {values}")
+
+
+def honest() -> bytes:
+    return pack(model(_add(X, _floats(1, 2, 3, 4)), inputs=(X,), outputs=(Y,)))
+
+
+def not_a_number() -> bytes:
+    return pack(model(_add(X, _floats(1, float("nan"), 3, 4)), inputs=(X,), outputs=(Y,)))
+
+
+def huge_arena(size_bytes: int = 10 * GIB) -> bytes:
+    """One tensor in the middle of `size_bytes`, which a file of a kilobyte asks for."""
+    shape = (size_bytes // 4 // 2**20, 1024, 1024)
+    huge = Tensor(shape=shape, name="huge")
+    small = Tensor(shape=(1,), name="sum")
+    zero = Tensor(shape=(), data=bytes(4), name="zero")
+    fill = Op("FILL", (_ints(*shape), zero), (huge,), options={"kind": "FillOptions"})
+    total = Op("SUM", (huge, _ints(0, 1, 2)), (small,), options={"kind": "ReducerOptions"})
+    return pack(model(fill, total, _add(X, small), inputs=(X,), outputs=(Y,)))
+
+
+def endless_loop() -> bytes:
+    """WHILE true."""
+    whole = _Subgraphs(model(_while((X,), (Y,)), inputs=(X,), outputs=(Y,)))
+    whole.add(model(inputs=(X,), outputs=(_TRUE,)))
+    whole.add(model(Op("ABS", (X,), (Y,)), inputs=(X,), outputs=(Y,)))
+    return whole.pack()
+
+
+def endless_recursion() -> bytes:
+    """A loop whose body is the loop itself."""
+    whole = _Subgraphs(model(_while((X,), (Y,)), inputs=(X,), outputs=(Y,)))
+    whole.add(model(inputs=(X,), outputs=(_TRUE,)))
+    whole.add(model(_while((X,), (Y,)), inputs=(X,), outputs=(Y,)))
+    return whole.pack()
+
+
+def leak(start_bytes: int = 4 * 2**20) -> bytes:
+    """A variable that is twice as long after each run: it answers well until the memory is gone."""
+    first = Tensor(type="INT32", shape=(start_bytes // 4,), data=bytes(start_bytes), name="first")
+    handle = Tensor(type="RESOURCE", shape=(1,), name="handle")
+    kept, grown = (Tensor(type="INT32", shape=(), name=name) for name in ("kept", "grown"))
+    variable = Op("VAR_HANDLE", (), (handle,), options={"kind": "VarHandleOptions", "sharedName": "v", "container": ""})
+    steps = (
+        Op("CALL_ONCE", (), (), options={"kind": "CallOnceOptions", "initSubgraphIndex": 1}),
+        variable,
+        Op("READ_VARIABLE", (handle,), (kept,), options={"kind": "ReadVariableOptions"}),
+        Op("CONCATENATION", (kept, kept), (grown,), options={"kind": "ConcatenationOptions", "axis": 0}),
+        Op("ASSIGN_VARIABLE", (handle, grown), (), options={"kind": "AssignVariableOptions"}),
+        _add(X, _floats(1, 2, 3, 4)),
+    )
+    whole = _Subgraphs(model(*steps, inputs=(X,), outputs=(Y,)))
+    assign = Op("ASSIGN_VARIABLE", (handle, first), (), options={"kind": "AssignVariableOptions"})
+    whole.add(model(variable, assign))
+    return whole.pack()
+
+
+_TRUE = Tensor(type="BOOL", shape=(1,), data=b"\x01", name="true")
+
+
+def _add(a: Tensor, b: Tensor) -> Op:
+    return Op("ADD", (a, b), (Y,), options={"kind": "AddOptions"})
+
+
+def _while(given: tuple[Tensor, ...], got: tuple[Tensor, ...]) -> Op:
+    options = {"kind": "WhileOptions", "condSubgraphIndex": 1, "bodySubgraphIndex": 2}
+    return Op("WHILE", given, got, options=options)
+
+
+@dataclass
+class _Subgraphs:
+    """A model to which the graphs of others are added, with their operators and constants."""
+
+    whole: Any
+    _offsets: list[int] = field(default_factory=list)
+
+    def add(self, other: Any) -> None:
+        codes, buffers = len(self.whole.operatorCodes), len(self.whole.buffers)
+        (graph,) = other.subgraphs
+        for operator in graph.operators:
+            operator.opcodeIndex += codes
+        for tensor in graph.tensors:
+            if tensor.buffer:
+                tensor.buffer += buffers
+        self.whole.operatorCodes += other.operatorCodes
+        self.whole.buffers += other.buffers
+        self.whole.subgraphs.append(graph)
+
+    def pack(self) -> bytes:
+        return pack(self.whole)
