@@ -17,7 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from wherry.agent.adapters.store.record import RecordFile
 from wherry.agent.cli.check import Check, fail, ok, warn
 from wherry.agent.config import BrokerConfig, Config
-from wherry.agent.errors import NewerFormat
+from wherry.agent.errors import NewerFormat, StoreError
 
 LIMIT_S = 5.0
 SUFFIX = "-doctor"
@@ -78,7 +78,7 @@ def check_controller(config: Config) -> Iterator[Check]:
     """Where versions can be had over HTTP, as the newest document said."""
     try:
         record = RecordFile(Path(config.state_dir)).load()
-    except NewerFormat:
+    except (NewerFormat, StoreError):
         record = None
     if record is None or record.artifacts_url is None:
         yield ok("controller", "no address for files over HTTP is known; they come over MQTT")

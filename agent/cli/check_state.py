@@ -62,6 +62,9 @@ def _record(directory: Path) -> Generator[Check, None, DeviceRecord | None]:
     except NewerFormat as error:
         yield fail("state record", str(error), "install that agent again, or use another state directory")
         return None
+    except StoreError as error:
+        yield fail("state record", str(error), "ask as root or as the agent's user; if it stays so, replace the card")
+        return None
     if len(file.damaged) > (record is not None):
         yield fail(
             "state record", "no copy is readable", "the agent starts empty; its controller gives it its versions"

@@ -12,6 +12,11 @@ from wherry.agent.cli import show
 from wherry.agent.config import Config
 from wherry.agent.core.record import DeviceRecord
 from wherry.agent.core.status import SlotStatus, Status, slot_status
+from wherry.agent.errors import SetupError, StoreError
+
+
+class StateDirUnreadable(SetupError):
+    """Not by this user, or by nobody."""
 
 
 def status(config: Config, *, as_json: bool) -> int:
@@ -37,11 +42,13 @@ def from_agent(config: Config) -> Status:
 
 
 def from_disk(config: Config) -> Status:
-    """What the record says; read without the lock, so an agent that runs is not disturbed. Raises NewerFormat."""
-    file = RecordFile(Path(config.state_dir))
-    record = file.load() or DeviceRecord()
-    events = Path(config.state_dir) / "events"
-    waiting = [path for path in events.iterdir() if path.name.isdigit()] if events.is_dir() else []
+    """What the record says; read without the lock, so an agent that runs is not disturbed. Raises SetupError."""
+    file, events = RecordFile(Path(config.state_dir)), Path(config.state_dir) / "events"
+    try:
+        record = file.load() or DeviceRecord()
+        waiting = [path for path in events.iterdir() if path.name.isdigit()] if events.is_dir() else []
+    except (StoreError, OSError) as error:
+        raise StateDirUnreadable(f"{config.state_dir}: {error}; ask as root or as the agent's user") from error
     return Status(
         device=config.device, fleet=config.fleet, agent_version=__version__, running=False,
         broker=f"{config.broker.host}:{config.broker.port}", state_dir=config.state_dir, boots=record.boots,

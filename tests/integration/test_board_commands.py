@@ -219,3 +219,12 @@ def test_damaged_copies_of_the_record_are_found(alone: Path) -> None:
         (alone / "state" / name).write_bytes(b"garbage")
         assert verdicts(alone)["state record"]["verdict"] == verdict
         assert "damaged" in board(alone, "status").out
+
+
+def test_a_record_that_this_user_cannot_read_is_said_in_one_line(alone: Path) -> None:
+    for name in ("state.a", "state.b"):
+        (alone / "state" / name).mkdir(parents=True)
+    said = board(alone, "status")
+    assert (said.status, said.out) == (2, "")
+    assert said.err.endswith("ask as root or as the agent's user\n")
+    assert verdicts(alone)["state record"]["verdict"] == "fail"
