@@ -21,6 +21,7 @@ from wherry.converters.trial import Artifact, Trial
 from wherry.converters.verify import golden
 from wherry.protocol.conversion import ConversionRequest
 from wherry.protocol.manifest import Preprocessing
+from wherry.protocol.profile import Profile
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Accepted:
     trial: Trial
     results: list[FamilyResult]
     golden: bytes
+    reference: Profile | None = None
 
 
 @dataclass

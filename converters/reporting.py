@@ -26,7 +26,7 @@ from wherry.converters.verify.costs import costs
 from wherry.converters.verify.runtime_child import PACKAGES
 from wherry.converters.workshop import installed
 from wherry.protocol import blob
-from wherry.protocol.manifest import Manifest, TensorSpec, Variant, encode_manifest
+from wherry.protocol.manifest import HealthLimits, Manifest, TensorSpec, Variant, encode_manifest
 
 
 def files(found: Findings, report: Report) -> dict[str, bytes]:
@@ -51,7 +51,7 @@ def manifest(found: Findings) -> Manifest:
         model=request.name,
         variants=tuple(_variant(found, entry) for entry in found.accepted),
         labels=found.labels,
-        health=request.recipe.health,
+        health=_health(found),
         source_digest=found.built.origin.digest,
         tools=_tools(found),
     )
@@ -91,6 +91,13 @@ def report(found: Findings, steps_s: dict[str, float], cached: list[str], refuse
     )
 
 
+def _health(found: Findings) -> HealthLimits:
+    """As the recipe has it; an output that gives no classes has no predictions that could drift."""
+    if any(entry.reference is not None for entry in found.accepted):
+        return found.request.recipe.health
+    return msgspec.structs.replace(found.request.recipe.health, prediction_psi=None, confidence_shift=None)
+
+
 def _variant(found: Findings, entry: Accepted) -> Variant:
     artifact, model = entry.trial.artifact, found.built.model
     ends = zip(artifact.inputs, model.inputs, strict=True)
@@ -107,6 +114,7 @@ def _variant(found: Findings, entry: Accepted) -> Variant:
         golden=blob.describe(entry.golden),
         tolerances=tuple(result.tolerance for result in entry.results if result.tolerance is not None),
         arena_bytes=_arena(entry.trial)[0],
+        reference=entry.reference,
     )
 
 

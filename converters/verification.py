@@ -33,6 +33,7 @@ from wherry.converters.report import Confusion, Join
 from wherry.converters.steps import Steps
 from wherry.converters.trial import Bench, Trial
 from wherry.converters.verify import budget, compare, families, golden, joins, parity, runtimes
+from wherry.converters.verify.reference import reference_of
 from wherry.converters.workshop import Workshop
 from wherry.protocol import preparation
 from wherry.protocol.golden import encode_golden
@@ -67,7 +68,7 @@ class Verification:
         self._samples = feeding.for_file(self._proof, self._model)
         self._canonical: Basis | None = None
         self._healed: Basis | None = None
-        self._reading = compare.SCORES
+        self._reading = self._first = compare.SCORES
 
     def carry_out(self) -> None:
         """Raises Refused where no variant was shown to be right."""
@@ -137,7 +138,7 @@ class Verification:
             labelled,
             against_float=not self._model.quantized,
         )
-        self._reading = stick.readings[labelled]
+        self._reading, self._first = stick.readings[labelled], stick.readings[0]
         return Bench(
             samples=self._samples,
             reference=reference,
@@ -336,7 +337,8 @@ class Verification:
             preparation.to_stored(x[chosen], spec) for x, spec in zip(self._samples, artifact.inputs, strict=True)
         ]
         outputs = {run.family: [stored[chosen] for stored in run.stored] for run in admitted}
-        return Accepted(entry, results, encode_golden(golden.golden_set(inputs, outputs)))
+        told = reference_of(admitted[0], self._first)
+        return Accepted(entry, results, encode_golden(golden.golden_set(inputs, outputs)), told)
 
     def _count_confusion(self, who: str, outputs: runtimes.Reals) -> None:
         labels = self._proof.labels

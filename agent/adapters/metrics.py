@@ -1,21 +1,25 @@
-"""What the board and Wherry's processes use, read from the system with psutil."""
+"""What the board and Wherry's processes use, and how the board does, read from the system."""
 
 import shutil
 from pathlib import Path
 
 import psutil
 
+from wherry.agent.adapters import thermal
+from wherry.agent.adapters.thermal import temperature_c
 from wherry.protocol.up.telemetry import SystemReading
 
-_PROCESSOR_SENSORS = ("cpu_thermal", "cpu-thermal", "soc_thermal", "coretemp", "k10temp")
-"""By preference: Raspberry Pi, Jetson, other ARM boards, x86."""
+__all__ = ["SystemMetrics", "disk_free_bytes", "rss_bytes", "temperature_c"]
 
 
 class SystemMetrics:
-    """Reads the board that holds `state_dir`. One for a process: the CPU's share is since the last read."""
+    """Reads the board that holds `state_dir`. One for a process: the CPU's share is since the last read.
 
-    def __init__(self, state_dir: Path) -> None:
-        self._state_dir = state_dir
+    `root` stands before the paths of what the kernel shows.
+    """
+
+    def __init__(self, state_dir: Path, root: Path = thermal.ROOT) -> None:
+        self._state_dir, self._root = state_dir, root
         self._self = psutil.Process()
         psutil.cpu_percent()  # the first reading has nothing to compare with
 
@@ -28,7 +32,9 @@ class SystemMetrics:
             disk_free_bytes=disk_free_bytes(self._state_dir),
             supervisor_rss_bytes=self._self.memory_info().rss,
             worker_rss_bytes=0 if worker_pid is None else rss_bytes(worker_pid),
-            temperature_c=temperature_c(),
+            temperature_c=temperature_c(self._root),
+            throttling=thermal.throttling(self._root),
+            frequency_share=thermal.frequency_share(self._root),
         )
 
 
@@ -46,14 +52,3 @@ def rss_bytes(pid: int) -> int:
         return int(psutil.Process(pid).memory_info().rss)
     except psutil.Error:
         return 0
-
-
-def temperature_c() -> float | None:
-    """The processor's temperature where the board shows one, else that of any sensor, else None."""
-    try:
-        sensors = psutil.sensors_temperatures()
-    except (OSError, ValueError):
-        return None  # some boards have sensors that cannot be read
-    names = [name for name in _PROCESSOR_SENSORS if name in sensors] or list(sensors)
-    readings = [reading.current for name in names for reading in sensors[name]]
-    return readings[0] if readings else None

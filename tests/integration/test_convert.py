@@ -58,6 +58,17 @@ def test_the_package_holds_what_the_manifest_describes(int8: Conversion) -> None
     ]
 
 
+def test_the_manifest_says_how_the_file_answered_the_evaluation_data(int8: Conversion, digits: Path) -> None:
+    (variant,) = int8.manifest.variants
+    reference = variant.reference
+    assert reference is not None
+    labels = np.load(digits / "heldout.npz")["y"]
+    assert reference.samples == sum(reference.predictions.values()) == sum(reference.confidence) == len(labels)
+    counts = np.bincount(labels, minlength=10)
+    assert all(abs(reference.predictions[digit] - counts[digit]) <= 0.1 * len(labels) for digit in range(10))
+    assert reference.confidence[-1] > 0.5 * len(labels), "a good network is sure of most digits"
+
+
 def test_both_families_run_it_with_goldens_and_tolerances(int8: Conversion) -> None:
     (variant,) = int8.manifest.variants
     assert satisfies(TFLITE_RUNTIME, variant.runtimes)
