@@ -131,7 +131,11 @@ class Broker:
     def unsubscribe(self, topics: Iterable[str]) -> None:
         """Take subscriptions back: now, or at the next connection."""
         client, gone = self._client, list(topics)
-        if client is None or (gone and client.unsubscribe(gone)[0] != mqtt.MQTT_ERR_SUCCESS):
+        if (
+            client is None
+            or not client.is_connected()
+            or (gone and client.unsubscribe(gone)[0] != mqtt.MQTT_ERR_SUCCESS)
+        ):
             with self._owing:
                 self._owed.update(gone)
 

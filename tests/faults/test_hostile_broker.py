@@ -19,6 +19,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from msgspec.structs import replace
 
 from tests.conftest import Tried
 from tests.support.cargo_hold import DEVICE, FLEET, Version, desire, make_version
@@ -315,6 +316,22 @@ def test_a_hostile_broker_gets_nothing_wrong_served_and_an_honest_one_everything
         f"{Told.doubles} doubled, {Told.late} late, {Told.damages} changed, {Told.stale} stale documents; "
         f"{Told.commits} commits, all converged, {Told.asked_again} wishes asked for again"
     )
+
+
+@pytest.mark.parametrize("more_bytes", [-1, 1])
+def test_a_reference_that_lies_about_its_size_stops_nothing(tmp_path: Path, more_bytes: int) -> None:
+    """The digest is right and the length is not: once it ended the agent, at every start."""
+    rig = Rig(tmp_path).boot()
+    rig.deploy(1, VERSIONS[0])
+    honest = VERSIONS[1].assignment
+    size_bytes = honest.manifest.size_bytes + more_bytes
+    lie = replace(honest, manifest=replace(honest.manifest, size_bytes=size_bytes))
+    rig.publish(VERSIONS[1])
+    rig.want(2, Version(lie, VERSIONS[1].blobs))
+    rig.wait(120)
+    assert rig.events("rejected")[0].reason == "block 0 arrived damaged 8 times"
+    assert rig.slot.incumbent == VERSIONS[0].assignment.ref
+    rig.cut()
 
 
 def test_negative_control_verification_off_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

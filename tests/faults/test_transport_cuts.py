@@ -5,10 +5,11 @@ proxy that does the damage.
 """
 
 import itertools
+import queue
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import paho.mqtt.client as mqtt
 import pytest
@@ -20,12 +21,15 @@ from tests.support import http_desk
 from tests.support.fault_proxy import FaultProxy, proxied
 from tests.support.ferry import FLEET, WINDOW_BLOCKS, Ferry, hasten
 from tests.support.soak import scaled
+from wherry.agent.adapters.broker import Arrived, Broker, BrokerEvent, Connected, Disconnected, Will
 from wherry.agent.adapters.store.parts import Part
+from wherry.agent.config import BrokerConfig
 from wherry.agent.fetch import Fetch
 from wherry.protocol import topics
 from wherry.protocol.blob import BlobRef, describe, hash_list, split
 from wherry.protocol.limits import BLOCK_BYTES
 
+T = TypeVar("T")
 pytestmark = pytest.mark.slow
 
 BLOCKS = 24
@@ -136,14 +140,14 @@ def test_a_cut_at_any_byte_costs_no_more_than_the_window(harbour: Harbour, trans
     assert calm.is_right
     plans, twice, cuts = _plans(calm.down_bytes), [0], 0
     for number, plan in enumerate(plans):
-        found = _voyage(harbour, transport, plan, with_power_cuts=bool(number % 2))
+        found = _voyage(harbour, transport, plan, with_power_cuts=number % 4 == 3)
         assert found.is_right, f"cut at {plan}"
         assert found.down_bytes <= _most_bytes(calm, found.cuts), f"cut at {plan}"
         cuts += found.cuts
         twice.append((found.down_bytes - calm.down_bytes) // max(1, found.cuts))
     assert cuts >= OFFSETS * 0.95, "a cut past the end does not happen"
     tried(
-        f"{cuts} cuts in {len(plans)} downloads of {len(ON_BOTH)} bytes, half of them with a power cut too; "
+        f"{cuts} cuts in {len(plans)} downloads of {len(ON_BOTH)} bytes, a fourth of them with power cuts too; "
         f"at most {max(twice)} bytes fetched again for a cut, the window is {WINDOW_BLOCKS * BLOCK_BYTES}"
     )
 
@@ -252,6 +256,36 @@ def test_one_transport_is_enough_where_the_other_never_says_anything(harbour: Ha
         assert ferry.run()
     finally:
         ferry.close()
+
+
+def test_what_is_unsubscribed_offline_is_unsubscribed_at_the_next_connection(harbour: Harbour) -> None:
+    """The broker keeps the session: blocks that are here would come again whenever somebody publishes them."""
+    gone, kept = (topics.block(FLEET, describe(ON_BOTH).digest, index) for index in (0, 1))
+    got: queue.SimpleQueue[BrokerEvent] = queue.SimpleQueue()
+    config = BrokerConfig(port=harbour.mqtt.port, protocol="5", reconnect_limit_s=0.02, keepalive_s=5)
+    session = Broker(config, "boat-back", Will("wherry/v1/test/d/boat-back/up/status", lambda _: b"{}"), 1, got.put)
+    session.start()
+    try:
+        _await(got, Connected)
+        session.subscribe([gone, kept])
+        assert {_await(got, Arrived).topic for _ in range(2)} == {gone, kept}
+        harbour.mqtt.refuse = True
+        harbour.mqtt.hang_up()
+        _await(got, Disconnected)
+        session.unsubscribe([gone])
+        harbour.mqtt.refuse = False
+        _await(got, Connected)
+        _publish(harbour.mqtt.behind, ON_BOTH)
+        assert _await(got, Arrived).topic == kept
+    finally:
+        session.stop()
+
+
+def _await(got: "queue.SimpleQueue[BrokerEvent]", kind: type[T]) -> T:
+    while True:
+        event = got.get(timeout=10)
+        if isinstance(event, kind):
+            return event
 
 
 def test_a_broker_that_is_not_there_is_not_waited_for(harbour: Harbour) -> None:

@@ -19,11 +19,12 @@ class FaultProxy:
     """In front of `port` of this machine.
 
     `cut_at` and `flip_at` are offsets into all that went to clients, in rising order; they are used up. While
-    `mute` is set nothing is passed on to clients, and connections stay.
+    `mute` is set nothing is passed on to clients, and connections stay; while `refuse` is, none is let in.
     """
 
     def __init__(self, port: int) -> None:
-        self._behind = port
+        self.behind = port
+        self.refuse = False
         self._listener = socket.create_server((HOST, 0))
         self.port: int = self._listener.getsockname()[1]
         self.cut_at: list[int] = []
@@ -59,9 +60,13 @@ class FaultProxy:
 
     def _serve(self, client: socket.socket) -> None:
         try:
-            server = socket.create_connection((HOST, self._behind))
+            server = socket.create_connection((HOST, self.behind))
         except OSError:
             client.close()
+            return
+        if self.refuse:
+            client.close()
+            server.close()
             return
         for connection in (client, server):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
