@@ -28,6 +28,69 @@ def honest() -> bytes:
     return pack(model(_add(X, _floats(1, 2, 3, 4)), inputs=(X,), outputs=(Y,)))
 
 
+def network() -> bytes:
+    """Convolutions, a pool, a dense layer and a softmax, as in honest models."""
+    noise = np.random.default_rng(7)
+
+    def weights(name: str, *shape: int) -> Tensor:
+        return Tensor(shape=shape, data=noise.normal(size=shape).astype(np.float32).tobytes(), name=name)
+
+    picture, wide, deep, pooled = (
+        Tensor(shape=shape, name=name)
+        for name, shape in (
+            ("picture", (1, 2, 2, 1)),
+            ("wide", (1, 2, 2, 4)),
+            ("deep", (1, 2, 2, 4)),
+            ("pooled", (1, 1, 1, 4)),
+        )
+    )
+    flat, scores = Tensor(shape=(1, 4), name="flat"), Tensor(shape=(1, 4), name="scores")
+    strides = {"strideH": 1, "strideW": 1}
+    steps = (
+        Op("RESHAPE", (X, _ints(1, 2, 2, 1)), (picture,), options={"kind": "ReshapeOptions", "newShape": [1, 2, 2, 1]}),
+        Op(
+            "CONV_2D",
+            (picture, weights("w1", 4, 3, 3, 1), weights("b1", 4)),
+            (wide,),
+            options={"kind": "Conv2DOptions", **strides},
+        ),
+        Op(
+            "DEPTHWISE_CONV_2D",
+            (wide, weights("w2", 1, 3, 3, 4), weights("b2", 4)),
+            (deep,),
+            options={"kind": "DepthwiseConv2DOptions", "depthMultiplier": 1, **strides},
+        ),
+        Op("MEAN", (deep, _ints(1, 2)), (pooled,), options={"kind": "ReducerOptions", "keepDims": True}),
+        Op("RESHAPE", (pooled, _ints(1, 4)), (flat,), options={"kind": "ReshapeOptions", "newShape": [1, 4]}),
+        Op(
+            "FULLY_CONNECTED",
+            (flat, weights("w3", 4, 4), weights("b3", 4)),
+            (scores,),
+            options={"kind": "FullyConnectedOptions"},
+        ),
+        Op("SOFTMAX", (scores,), (Y,), options={"kind": "SoftmaxOptions", "beta": 1.0}),
+    )
+    return pack(model(*steps, inputs=(X,), outputs=(Y,)))
+
+
+def countdown() -> bytes:
+    """WHILE the sum of `x` is above zero, subtract: a loop that ends, with three graphs."""
+    small, zero = Tensor(shape=(1,), name="small"), Tensor(shape=(1,), data=bytes(4), name="zero")
+    more = Tensor(type="BOOL", shape=(1,), name="more")
+    whole = _Subgraphs(model(_while((X,), (Y,)), inputs=(X,), outputs=(Y,)))
+    total = Op("SUM", (X, _ints(0, 1)), (small,), options={"kind": "ReducerOptions"})
+    whole.add(
+        model(
+            total,
+            Op("GREATER", (small, zero), (more,), options={"kind": "GreaterOptions"}),
+            inputs=(X,),
+            outputs=(more,),
+        )
+    )
+    whole.add(model(_add(X, _floats(-1, -1, -1, -1)), inputs=(X,), outputs=(Y,)))
+    return whole.pack()
+
+
 def not_a_number() -> bytes:
     return pack(model(_add(X, _floats(1, float("nan"), 3, 4)), inputs=(X,), outputs=(Y,)))
 
