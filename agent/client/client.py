@@ -1,0 +1,129 @@
+"""The client of one slot.
+
+Rules upheld here:
+- An inference changes nothing, so what was not answered is asked again, until the deadline: over a switch, a crash or a
+  restart of the agent an app waits longer, and sees no error.
+- A request that ends two workers is not given to a third.
+"""
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from time import monotonic, sleep
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from wherry.agent.client.answer import Answer
+from wherry.agent.client.errors import Lost, ModelFailed, NotServed, Refused
+from wherry.agent.client.fast import Broken, FastLink, Unread
+from wherry.agent.client.frames import NO_LABEL, Hello
+from wherry.agent.worker.runtimes.interpreter import Tensor
+
+DIRECTORY = "/run/wherry-agent"
+"""Where the service has its sockets (RuntimeDirectory= of the unit)."""
+
+PAUSE_S = 0.02
+"""Between two tries to connect: a worker starts in half a second."""
+
+MAX_ENDED = 2
+"""Workers that one request may see the end of."""
+
+Inputs = npt.ArrayLike | Sequence[npt.ArrayLike] | Mapping[str, npt.ArrayLike]
+
+
+class Client:
+    """Asks `slot` of the agent on this device. Several threads may share one; they wait for each other."""
+
+    def __init__(self, slot: str = "main", *, directory: str | Path | None = None, timeout_s: float = 10.0) -> None:
+        """Nothing is connected yet. `directory` of the sockets: else that in WHERRY_SOCKETS, else the service's."""
+        self._path = Path(directory or os.environ.get("WHERRY_SOCKETS") or DIRECTORY) / f"{slot}.fast.sock"
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._link: FastLink | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        with self._lock:
+            self._drop()
+
+    def served(self) -> Hello:
+        """Who answers now, and what it takes and gives. Raises NotServed."""
+        with self._lock:
+            return self._connected(monotonic() + self._timeout_s).hello
+
+    def infer(self, inputs: Inputs, *, label: int | None = None) -> Answer:
+        """Ask for one prediction.
+
+        `inputs`: one array for a model of one input, else a sequence in the model's order, or a mapping by name; each
+        of the model's shape, with the batch of 1 or without. Arrays of the model's own stored type go in as they are;
+        all others are prepared as the version's manifest says. `label` is the right class, where it is known: the
+        device then measures accuracy. Raises NotServed, Refused, ModelFailed or Lost.
+        """
+        with self._lock:
+            return self._infer(inputs, NO_LABEL if label is None else label)
+
+    def _infer(self, inputs: Inputs, label: int) -> Answer:
+        deadline_s, ended = monotonic() + self._timeout_s, 0
+        while True:
+            link = self._connected(deadline_s)
+            try:
+                answer = link.ask(_ordered(inputs, link.hello), label)
+            except Unread:
+                self._drop()
+                continue
+            except Broken as error:
+                self._drop()
+                ended += 1
+                if ended >= MAX_ENDED:
+                    raise Lost(f"{ended} workers ended over this request: {error}") from error
+                continue
+            except (Refused, ModelFailed):
+                raise  # an answer, too
+            except BaseException:
+                self._drop()  # half an answer may be left behind
+                raise
+            return answer
+
+    def _connected(self, deadline_s: float) -> FastLink:
+        if self._link is not None and self._link.moved:
+            self._drop()
+        while self._link is None:
+            try:
+                self._link = FastLink(self._path, max(deadline_s - monotonic(), PAUSE_S))
+            except Unread as error:
+                if monotonic() + PAUSE_S >= deadline_s:
+                    raise NotServed(
+                        f"{error}: nobody answers for {self._timeout_s:g} s; is wherry-agent running, does the slot "
+                        "hold a version (wherry-agent status)? Name the sockets' directory in WHERRY_SOCKETS"
+                    ) from error
+                sleep(PAUSE_S)
+        return self._link
+
+    def _drop(self) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+
+def _ordered(inputs: Inputs, hello: Hello) -> list[Tensor]:
+    """One array for each input of the model, in its order. Raises Refused."""
+    names = [spec.name for spec in hello.inputs]
+    if isinstance(inputs, Mapping):
+        missing = [name for name in names if name not in inputs]
+        if missing or len(inputs) != len(names):
+            raise Refused(f"the model takes {', '.join(names)}; given were {', '.join(inputs)}")
+        return [np.asarray(inputs[name]) for name in names]
+    if len(names) == 1:
+        return [np.asarray(inputs)]
+    if not isinstance(inputs, Sequence) or len(inputs) != len(names):
+        raise Refused(f"the model takes {len(names)} inputs: {', '.join(names)}")
+    return [np.asarray(entry) for entry in inputs]

@@ -1,0 +1,166 @@
+"""One connection of the fast mode, to one worker.
+
+Rules upheld here:
+- What goes wrong says whether the request was read: `Unread` can be sent again without a thought, `Broken` was perhaps
+  being answered when the worker ended.
+"""
+
+import socket
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from wherry.agent.client.answer import Answer
+from wherry.agent.client.errors import ModelFailed, NotServed, Refused
+from wherry.agent.client.frames import (
+    ANSWER,
+    HELLO,
+    MAX_HELLO_BYTES,
+    MAX_TEXT_BYTES,
+    MOVED,
+    OK,
+    REFUSED,
+    REQUEST,
+    Hello,
+)
+from wherry.agent.worker.fit import Unfit, fit, is_stored
+from wherry.agent.worker.runtimes.interpreter import Tensor
+from wherry.protocol.manifest import TensorSpec
+
+
+class Unread(Exception):
+    """Nobody read the request, or nobody can be reached now."""
+
+
+class Broken(Exception):
+    """The connection ended after the request had been sent, and before it was answered."""
+
+
+class FastLink:
+    """Connects on being made: raises Unread. `moved` once the worker has said that it gives way to another.
+
+    `timeout_s` is for each word of the worker's; the kernel counts, as a timeout of Python's costs a system call each.
+    """
+
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        self.moved = False
+        self._socket = socket.socket(socket.AF_UNIX)
+        try:
+            _limit(self._socket, timeout_s)
+            self._socket.connect(str(path))
+            self.hello = _greeted(self._socket, path)
+        except (OSError, msgspec.DecodeError) as error:
+            self._socket.close()
+            raise Unread(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+        except Unread:
+            self._socket.close()
+            raise
+        self._stored = [_Stored(spec) for spec in self.hello.inputs]
+        self._size = sum(spec.size_bytes for spec in self.hello.outputs)
+
+    def ask(self, inputs: Sequence[Tensor], label: int) -> Answer:
+        """Raises Refused, ModelFailed, NotServed, Unread or Broken."""
+        try:
+            data = [stored.bytes_of(array) for stored, array in zip(self._stored, inputs, strict=True)]
+        except Unfit as error:
+            raise Refused(str(error)) from error
+        self._send(data, label)
+        try:
+            return self._receive()
+        except BlockingIOError as error:
+            raise NotServed("asked, and not answered in time") from error
+        except OSError as error:
+            raise Broken(str(error)) from error
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _send(self, data: list[memoryview], label: int) -> None:
+        size = sum([part.nbytes for part in data])
+        frame: list[bytes | memoryview] = [REQUEST.pack(size, label), *data]
+        try:
+            sent = self._socket.sendmsg(frame)
+            if sent < REQUEST.size + size:
+                self._socket.sendall(b"".join(frame)[sent:])
+        except OSError as error:
+            raise Unread(str(error)) from error
+
+    def _receive(self) -> Answer:
+        frame = bytearray(ANSWER.size + self._size)
+        got = self._read(frame, 0, ANSWER.size)
+        size, status, flags, _, latency_us = ANSWER.unpack_from(frame)
+        if flags & MOVED:
+            self.moved = True
+        if status == OK:
+            if size != self._size:
+                raise Broken(f"an answer of {size} bytes, the model gives {self._size}")
+            self._read(frame, got, len(frame))
+            return Answer(self.hello, _outputs(self.hello, frame), latency_us / 1e3)
+        text = bytearray(min(size, MAX_TEXT_BYTES))
+        text[: got - ANSWER.size] = frame[ANSWER.size : got]
+        self._read(text, got - ANSWER.size, len(text))
+        reason = text.decode(errors="replace")
+        raise Refused(reason) if status == REFUSED else ModelFailed(reason)
+
+    def _read(self, buffer: bytearray, got: int, enough: int) -> int:
+        """Fill `buffer` from `got` on, at least up to `enough`; how far it is filled."""
+        while got < enough:
+            count = self._socket.recv_into(memoryview(buffer)[got:])
+            if count == 0:
+                raise ConnectionResetError("the worker ended")
+            got += count
+        return got
+
+
+class _Stored:
+    """How arrays become an input's bytes. What has the right type, shape and order already is not touched."""
+
+    def __init__(self, spec: TensorSpec) -> None:
+        self._spec = spec
+        self._dtype = np.dtype(spec.dtype) if is_stored(np.dtype(spec.dtype), spec) else None
+
+    def bytes_of(self, array: Tensor) -> memoryview:
+        """Raises Unfit."""
+        ready = array.dtype == self._dtype and array.shape == self._spec.shape and array.flags.c_contiguous
+        return (array if ready else fit(array, self._spec)).data.cast("B")
+
+
+def _limit(sock: socket.socket, timeout_s: float) -> None:
+    value = struct.pack("ll", int(timeout_s), int(timeout_s % 1 * 1e6))
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        sock.setsockopt(socket.SOL_SOCKET, option, value)
+
+
+def _greeted(sock: socket.socket, path: Path) -> Hello:
+    (length,) = HELLO.unpack(_exactly(sock, HELLO.size))
+    if length > MAX_HELLO_BYTES:
+        raise Unread(f"{path}: not the fast mode's socket: it says {length} bytes")
+    hello = msgspec.msgpack.decode(_exactly(sock, length), type=Hello)
+    if hello.refusal:
+        raise Unread(f"{path}: {hello.refusal}")
+    return hello
+
+
+def _exactly(sock: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        chunk = sock.recv(size - len(data))
+        if not chunk:
+            raise ConnectionResetError("closed before a word was said")
+        data += chunk
+    return data
+
+
+def _outputs(hello: Hello, frame: bytearray) -> list[Tensor]:
+    """The arrays that lie one after the other behind the header."""
+    found: list[Tensor] = []
+    offset = ANSWER.size
+    for spec in hello.outputs:
+        dtype = np.dtype(spec.dtype)
+        count = spec.size_bytes // dtype.itemsize
+        found.append(np.frombuffer(frame, dtype, count, offset).reshape(spec.shape))
+        offset += spec.size_bytes
+    return found

@@ -1,0 +1,196 @@
+"""The fast mode's side of the worker: a thread that accepts, and one for each connection.
+
+Rules upheld here:
+- The length of a request is that of the model's inputs, and judged before anything of it is read; anything else ends
+  the connection.
+- A client that stalls in the middle of a request, or does not read its answers, is left after `STALL_S`; it holds up
+  nobody but itself. One that is merely silent may stay.
+- Draining stops reading: what was sent before is answered, what is sent later fails at the sender, and nothing is
+  left in doubt.
+"""
+
+import selectors
+import socket
+import struct
+import threading
+
+import numpy as np
+
+from wherry.agent.client.frames import (
+    ANSWER,
+    FAILED,
+    MAX_TEXT_BYTES,
+    MOVED,
+    NO_LABEL,
+    OK,
+    REFUSED,
+    REQUEST,
+    Hello,
+    encode_hello,
+)
+from wherry.agent.worker.engine import Engine, InferenceFailed
+from wherry.agent.worker.runtimes.interpreter import Tensor
+
+MAX_CONNECTIONS = 32
+"""More are told so and closed: each has a thread and a buffer."""
+
+STALL_S = 10
+
+
+class FastServer:
+    """Serves `engine` on listening sockets that others may accept from as well. They are this one's to close."""
+
+    def __init__(self, engine: Engine, listeners: list[socket.socket]) -> None:
+        self._engine, self._listeners = engine, listeners
+        self._hello = encode_hello(Hello(identity=engine.identity, inputs=engine.inputs, outputs=engine.outputs))
+        self._connections: dict[threading.Thread, socket.socket] = {}
+        self._lock = threading.Lock()
+        self._draining = threading.Event()
+        self._wake, self._woken = socket.socketpair()
+        self._thread = threading.Thread(target=self._accept, name="fast accept", daemon=True)
+
+    def start(self) -> None:
+        for listener in self._listeners:
+            listener.settimeout(0)  # somebody else may have taken the connection that we were woken for
+        self._thread.start()
+
+    def drain(self, limit_s: float) -> bool:
+        """Accept and read no more, and answer what was read; whether all was answered within `limit_s`."""
+        self._draining.set()
+        self._wake.close()
+        self._thread.join(limit_s)
+        with self._lock:
+            left = dict(self._connections)
+            for connection in left.values():
+                _stop_reading(connection)
+        for thread in left:
+            thread.join(limit_s)
+        return not any(thread.is_alive() for thread in left)
+
+    def _accept(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            for sock in (*self._listeners, self._woken):
+                selector.register(sock, selectors.EVENT_READ)
+            while not self._draining.is_set():
+                for key, _ in selector.select():
+                    if isinstance(key.fileobj, socket.socket) and key.fileobj is not self._woken:
+                        self._take(key.fileobj)
+        for sock in (*self._listeners, self._woken):
+            sock.close()
+
+    def _take(self, listener: socket.socket) -> None:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return  # somebody else has it, or it is gone
+        connection.settimeout(None)
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            connection.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", STALL_S, 0))
+        with self._lock:
+            full = len(self._connections) >= MAX_CONNECTIONS
+            if not full:
+                thread = threading.Thread(target=self._serve, args=(connection,), name="fast", daemon=True)
+                self._connections[thread] = connection
+        if full:
+            refuse(connection, f"{MAX_CONNECTIONS} connections are open, and no more are taken")
+        else:
+            thread.start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            connection.sendall(self._hello)
+            exchange = Exchange(self._engine, connection)
+            while exchange.once(moved=self._draining.is_set()):
+                pass
+        except OSError:
+            pass  # the client is gone, or stalled
+        finally:
+            connection.close()
+            with self._lock:
+                self._connections.pop(threading.current_thread(), None)
+
+
+class Exchange:
+    """Requests and answers on one connection, with buffers that are used again and again."""
+
+    def __init__(self, engine: Engine, connection: socket.socket) -> None:
+        self._engine, self._connection = engine, connection
+        self._size = sum(spec.size_bytes for spec in engine.inputs)
+        self._frame = bytearray(REQUEST.size + self._size)
+        self._view = memoryview(self._frame)
+        self._inputs = _views(engine, self._frame)
+
+    def once(self, *, moved: bool) -> bool:
+        """Answer one request; whether to go on. Raises OSError where the client is gone or stalls."""
+        got = self._first()
+        if got == 0:
+            return False
+        while got < REQUEST.size:
+            got += self._more(got)
+        length, label = REQUEST.unpack_from(self._frame)
+        if length != self._size:
+            self._say(REFUSED, f"a request of {length} bytes, the model takes {self._size}")
+            return False
+        while got < len(self._frame):
+            got += self._more(got)
+        self._answer(None if label == NO_LABEL else label, MOVED if moved else 0)
+        return True
+
+    def _first(self) -> int:
+        """The first bytes of a request, waited for as long as it takes; 0 at the end."""
+        while True:
+            try:
+                return self._connection.recv_into(self._frame)
+            except BlockingIOError:
+                continue  # silent for so long: it may
+
+    def _more(self, got: int) -> int:
+        count = self._connection.recv_into(self._view[got:])
+        if count == 0:
+            raise ConnectionResetError("ended in the middle of a request")
+        return count
+
+    def _answer(self, label: int | None, flags: int) -> None:
+        try:
+            outputs, latency_ms = self._engine.timed(self._inputs, label)
+        except InferenceFailed as error:
+            self._say(FAILED, str(error), flags)
+            return
+        data = [np.ascontiguousarray(output).data.cast("B") for output in outputs]
+        size = sum(len(part) for part in data)
+        header = ANSWER.pack(size, OK, flags, 0, int(latency_ms * 1e3))
+        sent = self._connection.sendmsg([header, *data])
+        if sent < ANSWER.size + size:
+            self._connection.sendall(b"".join([header, *data])[sent:])
+
+    def _say(self, status: int, text: str, flags: int = 0) -> None:
+        body = text.encode()[:MAX_TEXT_BYTES]
+        self._connection.sendall(ANSWER.pack(len(body), status, flags, 0, 0) + body)
+
+
+def refuse(connection: socket.socket, reason: str) -> None:
+    """Say why, instead of a hello, and close."""
+    with connection:
+        try:
+            connection.sendall(encode_hello(Hello(refusal=reason)))
+        except OSError:
+            return  # gone already
+
+
+def _stop_reading(connection: socket.socket) -> None:
+    try:
+        connection.shutdown(socket.SHUT_RD)
+    except OSError:
+        return  # closed meanwhile
+
+
+def _views(engine: Engine, frame: bytearray) -> list[Tensor]:
+    """The inputs as arrays over the frame's bytes."""
+    found: list[Tensor] = []
+    offset = REQUEST.size
+    for spec in engine.inputs:
+        dtype = np.dtype(spec.dtype)
+        count = spec.size_bytes // dtype.itemsize
+        found.append(np.frombuffer(frame, dtype, count, offset).reshape(spec.shape))
+        offset += spec.size_bytes
+    return found
