@@ -26,8 +26,9 @@ Course = Literal["good", "bad", "sinking"]
 the first one crashes for ever before the second one comes, so that the slot goes into its safe mode."""
 
 COURSES: tuple[Course, ...] = get_args(Course)
-KINDS = ("saved", "kept", "sent")
 Tell = Callable[[str, bytes], None]
+"""What kind of thing happened (`saved` a record, `kept` an event, `sent` one), and the bytes of it."""
+
 Told = list[tuple[str, bytes]]
 
 
