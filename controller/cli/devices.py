@@ -91,9 +91,14 @@ def _show(found: dict[str, Any]) -> None:
     if birth is not None:
         show.say(f"{birth['machine']}, {birth['os']}, {birth['cpu_count']} CPUs, {show.size(birth['ram_bytes'])} RAM")
         show.say(f"runtimes: {_runtimes(device)}")
-    columns = ("slot", "version", "inferences", "errors", "p50 ms", "p95 ms", "accuracy", "last")
+    if found["system"] is not None:
+        show.say(_board(found["system"]))
+    columns = ("slot", "version", "inferences", "errors", "p50 ms", "p95 ms", "accuracy", "confidence", "CPU", "last")
     rows = [_reading(reading) for reading in found["readings"]]
     show.table(columns, rows, empty="no figures in the last hour")
+    for reading in found["readings"]:
+        if reading["predictions"]:
+            show.say(f"{reading['slot']} {reading['model']}:{reading['version']} says {_said(reading['predictions'])}")
     for slot in device["slots"]:
         for entry in slot.get("quarantine", ()):
             show.say(f"in quarantine in slot {slot['slot']}: {entry['artifact'][:12]} ({entry['reason']})")
@@ -110,5 +115,26 @@ def _reading(reading: dict[str, Any]) -> tuple[object, ...]:
         show.number(reading["p50_ms"], 2),
         show.number(reading["p95_ms"], 2),
         show.percent(reading["accuracy"]),
+        show.percent(reading["confidence"]),
+        show.percent(reading["worker_cpu_share"]),
         show.age(reading["last_s"]),
     )
+
+
+def _said(predictions: list[dict[str, Any]]) -> str:
+    return ", ".join(f"class {entry['top']} {show.percent(entry['share'])}" for entry in predictions)
+
+
+def _board(system: dict[str, Any]) -> str:
+    """`CPU 20%, 512.0 MiB RAM and 8.0 GiB disk free, 51.5 °C, held back: under-voltage`; what is not known left out."""
+    parts = [
+        f"CPU {show.percent(system['cpu_share'])}",
+        f"{show.size(system['ram_available_bytes'])} RAM and {show.size(system['disk_free_bytes'])} disk free",
+    ]
+    if (temperature_c := system.get("temperature_c")) is not None:
+        parts.append(f"{temperature_c:.1f} °C")
+    if (share := system.get("frequency_share")) is not None:
+        parts.append(f"at {show.percent(share)} of its frequency")
+    if (throttling := system.get("throttling")) is not None:
+        parts.append(f"held back: {', '.join(throttling)}" if throttling else "not held back")
+    return ", ".join(parts)

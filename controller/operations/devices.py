@@ -1,5 +1,6 @@
 """Devices as an operator sees them: what they are, what they run, how it went, what they said."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import get_args
 
@@ -15,6 +16,7 @@ from wherry.controller.store.database import Database
 from wherry.controller.store.tables import DesiredRow, DeviceRow, EventRow, LogRow, TelemetryRow
 from wherry.protocol.down.desired import Assignment
 from wherry.protocol.latency import LatencySketch, LatencyWindow
+from wherry.protocol.profile import CONFIDENCE_BINS
 from wherry.protocol.types import Struct
 from wherry.protocol.up import Birth, Event
 from wherry.protocol.up.log import Level
@@ -23,6 +25,7 @@ from wherry.protocol.up.telemetry import SystemReading
 
 DEFAULT_PERIOD_S = 3600.0
 DEFAULT_LINES = 200
+MAX_PREDICTED = 5
 MAX_REVERTS = 100
 """Of one device, the newest: one that reverts all day must not make its page endless."""
 
@@ -40,8 +43,19 @@ class DeviceView(Struct, frozen=True, kw_only=True, omit_defaults=False):
     in_step: bool
 
 
+class Predicted(Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """The index of a class, and the share of inferences that were it."""
+
+    top: int
+    share: float
+
+
 class Reading(Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """What one version did in one slot over the period asked for; `accuracy` is correct of labelled."""
+    """What one version did in one slot over the period asked for; `accuracy` is correct of labelled.
+
+    `predictions` are the commonest classes with their shares; `confidence` is the mean, None where the model has none.
+    `worker_cpu_share` is of one processor, in the newest window.
+    """
 
     slot: str
     model: str
@@ -53,6 +67,9 @@ class Reading(Struct, frozen=True, kw_only=True, omit_defaults=False):
     accuracy: float | None
     p50_ms: float | None
     p95_ms: float | None
+    predictions: tuple[Predicted, ...]
+    confidence: float | None
+    worker_cpu_share: float | None
     last_s: float
 
 
@@ -190,8 +207,28 @@ def _reading(slot: str, model: str, version: int, windows: Sequence[TelemetryRow
         accuracy=correct / labelled if labelled else None,
         p50_ms=latency.quantile_ms(0.5),
         p95_ms=latency.quantile_ms(0.95),
+        predictions=_predictions(windows),
+        confidence=_confidence(windows),
+        worker_cpu_share=windows[-1].worker_cpu_share,
         last_s=max(window.received_s for window in windows),
     )
+
+
+def _predictions(windows: Sequence[TelemetryRow]) -> tuple[Predicted, ...]:
+    counts: Counter[int] = Counter()
+    for window in windows:
+        counts.update(msgspec.json.decode(window.predictions, type=dict[int, int]))
+    total = sum(counts.values())
+    return tuple(Predicted(top=top, share=count / total) for top, count in counts.most_common(MAX_PREDICTED) if count)
+
+
+def _confidence(windows: Sequence[TelemetryRow]) -> float | None:
+    """By the middles of the bins."""
+    counts: Counter[int] = Counter()
+    for body in [window.confidence for window in windows if window.confidence is not None]:
+        counts.update(dict(enumerate(msgspec.json.decode(body, type=list[int]))))
+    total = sum(counts.values())
+    return sum((index + 0.5) / CONFIDENCE_BINS * count for index, count in counts.items()) / total if total else None
 
 
 def _reverts(session: Session, device: str) -> tuple[Revert, ...]:

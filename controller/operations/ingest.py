@@ -103,6 +103,8 @@ def apply_telemetry(db: Database, device: str, telemetry: Telemetry, *, now_s: f
         "latency": msgspec.json.encode(telemetry.latency),
         "predictions": msgspec.json.encode(telemetry.predictions),
         "system": msgspec.json.encode(telemetry.system),
+        "confidence": msgspec.json.encode(telemetry.confidence),
+        "worker_cpu_share": telemetry.worker_cpu_share,
     }
     return _once(db, TelemetryRow, [values], device, now_s)
 

@@ -157,7 +157,7 @@ class EventRow(Base):
 
 
 class TelemetryRow(Base):
-    """One window. `latency`, `predictions` and `system` are JSON of those parts of the message."""
+    """One window. `latency`, `predictions`, `confidence` and `system` are JSON of those parts of the message."""
 
     __tablename__ = "telemetry"
     __table_args__ = (
@@ -182,6 +182,8 @@ class TelemetryRow(Base):
     latency: Mapped[bytes]
     predictions: Mapped[bytes]
     system: Mapped[bytes]
+    confidence: Mapped[bytes | None]
+    worker_cpu_share: Mapped[float | None]
 
 
 class LogRow(Base):

@@ -1,17 +1,24 @@
-"""`wherry devices remove`, as a person gives it."""
+"""`wherry devices remove` and `show`, as a person gives it."""
 
 import io
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from tests.support.depot import Depot
+from tests.support.depot import SYSTEM, Depot
 from tests.support.http_desk import FLEET, HttpDesk, serving
 from tests.support.shelf import Shelf
 from tests.support.wherry_command import Said, wherry
+from wherry.controller.operations import ingest
 from wherry.protocol import topics
+from wherry.protocol.latency import LatencySketch
+from wherry.protocol.types import VersionRef
+from wherry.protocol.up import Telemetry
 
+REF = VersionRef(model="digits", version=1, variant="int8", manifest="a" * 64, artifact="b" * 64)
 STATUS = topics.up(FLEET, "pi-1", "status")
 
 
@@ -55,3 +62,22 @@ def test_nothing_is_removed_where_nobody_confirms(
 def test_what_is_no_device_cannot_be_removed(desk: HttpDesk, shelf: Shelf, device: str) -> None:
     assert remove(desk, device, "--yes").status == 2
     assert list(shelf.retained) == [STATUS]
+
+
+def test_a_board_is_shown_with_what_holds_it_back_and_what_its_model_says(tmp_path: Path) -> None:
+    with serving(tmp_path) as desk:
+        depot = Depot(tmp_path / "controller.db")
+        depot.device("pi-1")
+        board = msgspec.structs.replace(
+            SYSTEM, temperature_c=81.0, throttling=("under-voltage", "throttled"), frequency_share=0.4
+        )
+        window = Telemetry(
+            boot_id="b1", window=1, window_s=10.0, slot="main", ref=REF, phase="running", inferences=20,
+            errors=0, latency=LatencySketch(), predictions={3: 15, 7: 5}, confidence=(0,) * 9 + (20,),
+            worker_cpu_share=0.5, system=board,
+        )  # fmt: skip
+        ingest.apply_telemetry(depot.db, "pi-1", window, now_s=time.time())
+        depot.db.close()
+        said = wherry("devices", "show", "pi-1", url=f"http://127.0.0.1:{desk.port}")
+    assert "81.0 °C, at 40.0 % of its frequency, held back: under-voltage, throttled" in said.out
+    assert "main digits:1 says class 3 75.0 %, class 7 25.0 %" in said.out

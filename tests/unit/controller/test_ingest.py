@@ -1,6 +1,7 @@
 """What devices say: in any order, any number of times, true or not."""
 
 import pytest
+import sqlalchemy
 
 from tests.support.controller_values import TFLITE, make_birth
 from tests.support.depot import SYSTEM, Depot
@@ -115,6 +116,32 @@ def test_readings_are_of_merged_sketches_and_labels(depot: Depot) -> None:
     assert reading.p95_ms == pytest.approx(100.0, rel=0.01)
     (recent,) = devices.get_device(depot.db, "pi-1", now_s=depot.now_s, period_s=5.0).readings
     assert recent.inferences == 10
+
+
+def test_readings_say_what_was_predicted_how_surely_and_what_it_took(depot: Depot) -> None:
+    ref = _ref(depot)
+    depot.telemetry("pi-1", ref)
+    (silent,) = devices.get_device(depot.db, "pi-1", now_s=depot.now_s).readings
+    assert (silent.predictions, silent.confidence) == ((), None)
+    window = Telemetry(
+        boot_id="b2", window=1, window_s=10.0, slot="main", ref=ref, phase="running", inferences=20, errors=0,
+        latency=LatencySketch(), predictions={3: 15, 7: 5}, confidence=(0, 0, 0, 0, 0, 5, 0, 0, 0, 15),
+        worker_cpu_share=1.5, system=SYSTEM,
+    )  # fmt: skip
+    ingest.apply_telemetry(depot.db, "pi-1", window, now_s=depot.now_s)
+    (reading,) = devices.get_device(depot.db, "pi-1", now_s=depot.now_s).readings
+    assert [(entry.top, entry.share) for entry in reading.predictions] == [(3, 0.75), (7, 0.25)]
+    assert reading.confidence == pytest.approx((5 * 0.55 + 15 * 0.95) / 20)
+    assert reading.worker_cpu_share == 1.5
+
+
+def test_windows_from_before_confidence_was_kept_are_read(depot: Depot) -> None:
+    ref = _ref(depot)
+    depot.telemetry("pi-1", ref)
+    with depot.db.write() as session:
+        session.execute(sqlalchemy.text("UPDATE telemetry SET confidence = NULL, worker_cpu_share = NULL"))
+    (reading,) = devices.get_device(depot.db, "pi-1", now_s=depot.now_s).readings
+    assert (reading.confidence, reading.worker_cpu_share) == (None, None)
 
 
 def test_reverts_are_told_with_their_reasons(depot: Depot) -> None:
