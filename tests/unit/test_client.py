@@ -1,0 +1,254 @@
+"""The client and the fast mode: predictions, refusals, takeovers, crashes and bad peers, over real sockets."""
+
+import contextlib
+import itertools
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from tests.conftest import Tried
+from tests.support.fake_interpreter import INPUT
+from tests.support.fast_server import engine, listener, path_in, serve
+from tests.support.wait import wait_until
+from wherry.agent.client import Client, Lost, ModelFailed, NotServed, Refused
+from wherry.agent.client.frames import ANSWER, REQUEST, Hello, encode_hello
+from wherry.agent.worker.fast import MAX_CONNECTIONS
+from wherry.agent.worker.runtimes.interpreter import Tensor
+from wherry.protocol.manifest import Preprocessing
+
+STORED = np.array([[1, 2, 9, 4]], np.int8)
+Make = Callable[..., Client]
+
+
+@pytest.fixture
+def sock(tmp_path: Path) -> Iterator[socket.socket]:
+    with listener(tmp_path) as listening:
+        yield listening
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    made: list[Client] = []
+
+    def client(timeout_s: float = 20.0) -> Client:
+        made.append(Client(directory=tmp_path, timeout_s=timeout_s))
+        return made[-1]
+
+    yield client
+    for one in made:
+        one.close()
+
+
+def test_an_answer_has_stored_and_real_outputs_labels_and_who_gave_it(sock: socket.socket, make: Make) -> None:
+    serve(sock, engine(version=7))
+    answer = make().infer(STORED)
+    assert answer.stored[0].tolist() == STORED.tolist()
+    assert answer.outputs["scores"].tolist() == [[-0.5, -0.25, 1.5, 0.25]]
+    assert [(entry.index, entry.label, entry.score) for entry in answer.top(2)] == [
+        (2, "cedar", 1.5),
+        (3, "dogwood", 0.25),
+    ]
+    assert (answer.model, answer.version) == ("trees", 7)
+    assert answer.latency_ms >= 0
+
+
+@pytest.mark.parametrize("given", [STORED, STORED[0], [[1.0, 1.5, 5.0, 2.5]], {"x": STORED}, np.asfortranarray(STORED)])
+def test_stored_values_go_in_as_they_are_and_real_ones_are_quantized(
+    sock: socket.socket, make: Make, given: object
+) -> None:
+    serve(sock, engine())
+    assert make().infer(given).stored[0].tolist() == STORED.tolist()  # type: ignore[arg-type]
+
+
+def test_raw_values_are_prepared_as_the_manifest_says(sock: socket.socket, make: Make) -> None:
+    spec = msgspec.structs.replace(INPUT, preprocessing=Preprocessing(scale=0.5, mean=(1.0,)))
+    serve(sock, engine(inputs=(spec,)))
+    raw = np.array([4, 5, 12, 7], np.uint8)
+    assert make().infer(raw).stored[0].tolist() == [[1, 2, 9, 4]]
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        (np.zeros((1, 5), np.int8), r"x is \[1, 5\], the model takes \[1, 4\]"),
+        (np.zeros((1, 4), np.int32), "x is int32, the model takes int8"),
+        ([[1.0, float("nan"), 1.0, 1.0]], "not finite"),
+        ({"y": STORED}, "the model takes x; given were y"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_words_and_the_next_is_answered(
+    sock: socket.socket, make: Make, given: object, word: str
+) -> None:
+    serve(sock, engine())
+    client = make()
+    with pytest.raises(Refused, match=word):
+        client.infer(given)  # type: ignore[arg-type]
+    assert client.infer(STORED).version == 1
+
+
+def test_a_model_that_fails_is_told_and_the_next_is_answered(sock: socket.socket, make: Make) -> None:
+    calls = itertools.count()
+
+    def fail_first(x: Tensor) -> Tensor:
+        if next(calls) == 0:
+            raise RuntimeError("broken arena")
+        return x
+
+    served = engine(fail_first)
+    serve(sock, served)
+    client = make()
+    with pytest.raises(ModelFailed, match="RuntimeError: broken arena"):
+        client.infer(STORED)
+    client.infer(STORED)
+    window = served.window(1.0)
+    assert (window.inferences, window.errors) == (1, 1)
+
+
+def test_labels_are_counted_for_accuracy(sock: socket.socket, make: Make) -> None:
+    served = engine()
+    serve(sock, served)
+    client = make()
+    for label in (2, 2, 0, None):
+        client.infer(STORED, label=label)
+    window = served.window(1.0)
+    assert (window.inferences, window.labelled, window.correct) == (4, 3, 2)
+
+
+@pytest.mark.parametrize("path", ["missing", "nobody listens"])
+def test_without_an_agent_it_says_so_and_what_to_do(tmp_path: Path, make: Make, path: str) -> None:
+    if path == "nobody listens":
+        with listener(tmp_path):
+            pass
+    with pytest.raises(NotServed, match=r"main\.fast\.sock.*is wherry-agent running"):
+        make(timeout_s=0.1).infer(STORED)
+
+
+def test_whoever_asks_before_a_worker_answers_waits_for_it(sock: socket.socket, make: Make) -> None:
+    answers: list[int] = []
+    thread = threading.Thread(target=lambda: answers.append(make().infer(STORED).version))
+    thread.start()
+    serve(sock, engine(version=3))
+    thread.join(20)
+    assert answers == [3]
+
+
+def test_takeovers_under_steady_load_lose_nothing(sock: socket.socket, make: Make, tried: Tried) -> None:
+    takeovers, asked = 20, [0, 0, 0]
+    stop = threading.Event()
+    failures: list[Exception] = []
+    seen: list[list[int]] = [[], [], []]
+
+    def ask(number: int) -> None:
+        client = make()
+        while not stop.is_set():
+            try:
+                seen[number].append(client.infer(STORED).version)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is a failure
+                failures.append(error)
+            asked[number] += 1
+
+    server = serve(sock, engine(version=0))
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for version in range(1, takeovers + 1):
+        target = [count + 20 for count in asked]
+        wait_until(lambda target=target: all(a >= b for a, b in zip(asked, target, strict=True)), "they ask")  # type: ignore[misc]
+        newer = serve(sock, engine(version=version))
+        assert server.drain(10)
+        server = newer
+    stop.set()
+    for thread in threads:
+        thread.join(20)
+    server.drain(10)
+    assert failures == []
+    assert all(versions[-1] == takeovers for versions in seen), "the last one answers everybody"
+    tried(f"{sum(asked)} requests over {takeovers} takeovers, {len(failures)} failed")
+
+
+def _scripted(sock: socket.socket, *replies: bytes) -> threading.Thread:
+    """A worker that greets, reads a request, says what it is told, and ends: once for each of `replies`."""
+    hello = encode_hello(Hello(identity=engine().identity, inputs=engine().inputs, outputs=engine().outputs))
+
+    def run() -> None:
+        for reply in replies:
+            connection, _ = sock.accept()
+            with connection:
+                connection.sendall(hello)
+                connection.recv(REQUEST.size + 4, socket.MSG_WAITALL)
+                connection.sendall(reply)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+GOOD = ANSWER.pack(4, 0, 0, 0, 1) + STORED.tobytes()
+
+
+def test_a_request_over_which_a_worker_ended_is_asked_once_more(sock: socket.socket, make: Make) -> None:
+    _scripted(sock, GOOD[:6], GOOD)
+    assert make().infer(STORED).stored[0].tolist() == STORED.tolist()
+
+
+def test_a_request_that_ends_two_workers_is_not_given_to_a_third(sock: socket.socket, make: Make) -> None:
+    """The negative control of the takeovers: what a worker cannot answer is an error here."""
+    _scripted(sock, b"", b"", GOOD)
+    with pytest.raises(Lost, match="2 workers ended over this request"):
+        make().infer(STORED)
+
+
+@pytest.mark.parametrize(
+    "reply", [ANSWER.pack(5, 0, 0, 0, 1) + b"12345", ANSWER.pack(2**32 - 1, 0, 0, 0, 0), b"\xff" * 30]
+)
+def test_an_answer_that_is_none_is_never_taken_for_one(sock: socket.socket, make: Make, reply: bytes) -> None:
+    _scripted(sock, reply, reply)
+    with pytest.raises((Lost, ModelFailed)):
+        make().infer(STORED)
+
+
+def test_no_answer_in_time_is_not_served(sock: socket.socket, make: Make) -> None:
+    hold = threading.Event()
+    serve(sock, engine(lambda x: (hold.wait(20), x)[1]))
+    with pytest.raises(NotServed, match="not answered in time"):
+        make(timeout_s=0.2).infer(STORED)
+    hold.set()
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"GET / HTTP/1.1\r\n\r\n", b"\0" * 64, b"\xff" * 64, REQUEST.pack(5, 0) + b"12345", REQUEST.pack(4, 0)]
+)
+def test_garbage_ends_its_connection_and_nothing_else(
+    sock: socket.socket, tmp_path: Path, make: Make, garbage: bytes
+) -> None:
+    served = engine()
+    serve(sock, served)
+    with socket.socket(socket.AF_UNIX) as bad:
+        bad.connect(str(path_in(tmp_path)))
+        bad.sendall(garbage)
+        bad.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionResetError):
+            while bad.recv(4096):
+                pass
+    assert make().infer(STORED).version == 1
+    assert served.window(1.0).errors == 0
+
+
+def test_more_connections_than_there_is_room_for_are_told_so(sock: socket.socket, tmp_path: Path, make: Make) -> None:
+    serve(sock, engine())
+    held = [socket.socket(socket.AF_UNIX) for _ in range(MAX_CONNECTIONS)]
+    try:
+        for one in held:
+            one.connect(str(path_in(tmp_path)))
+            assert one.recv(1), "greeted, so counted"
+        with pytest.raises(NotServed, match="32 connections are open"):
+            make(timeout_s=0.1).infer(STORED)
+    finally:
+        for one in held:
+            one.close()
+    assert make().infer(STORED).version == 1
