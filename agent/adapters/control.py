@@ -9,10 +9,12 @@ Rules upheld here:
 """
 
 import contextlib
+import errno
 import os
 import queue
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -24,6 +26,12 @@ MAX_REQUEST_BYTES = 4096
 CLIENT_LIMIT_S = 2.0
 ANSWER_LIMIT_S = 5.0
 """A turn of the supervisor may verify a large file from a slow card."""
+
+
+PAUSE_S = 1.0
+
+_FOR_A_WHILE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED)
+_OF_THE_CLIENT = (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -72,9 +80,12 @@ class ControlSocket:
         while True:
             try:
                 client, _ = listener.accept()
-            except OSError:
-                return
-            with client, contextlib.suppress(OSError, msgspec.DecodeError, queue.Empty):
+            except OSError as error:
+                if error.errno in _FOR_A_WHILE:
+                    time.sleep(PAUSE_S)
+                    continue
+                return  # closed
+            with client, contextlib.suppress(*_OF_THE_CLIENT, queue.Empty):
                 self._answer(client)
 
     def _answer(self, client: socket.socket) -> None:

@@ -1,0 +1,44 @@
+"""The socket for the person at the board outlives whatever is said on it."""
+
+import contextlib
+import queue
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wherry.agent.adapters.control import NAME, Asked, ControlSocket, Request, ask
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Path]:
+    """Of a socket whose questions are answered at once."""
+    asked: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
+    control = ControlSocket(tmp_path, asked.put)
+    assert control.start() is None
+
+    def answer() -> None:
+        while (one := asked.get()) is not None:
+            one.reply(b'{"ok":true}')
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    yield tmp_path
+    control.close()
+    asked.put(None)
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    "said", [b"\xff\xfe\n", b'{"ask":"\xff"}\n', b"{\n", b"[" * 3000 + b"\n", b"x" * 9000, b"\n", b""]
+)
+def test_garbage_is_hung_up_on_and_the_next_is_answered(directory: Path, said: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(directory / NAME))
+        client.sendall(said)
+        client.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(100) == b""
+    assert ask(directory, Request("status")) == b'{"ok":true}'
