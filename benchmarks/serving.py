@@ -58,7 +58,7 @@ def measure(directory: Path, port: int, shore: Shore, *, devices: int, kills: in
         _serve(agents, version, shore)
         rss_mb = _supervisor_rss_mb(agents)
         recoveries_s = [_recovery_s(agents[number % devices], shore) for number in range(kills)]
-        bare_s = _bare_worker_s(agents[0].blob(version.assignment.artifact))
+        bare_s = bare_worker_s(agents[0].blob(version.assignment.artifact))
     return Result(
         headline={
             "supervisor_rss_mb": max(rss_mb),
@@ -137,22 +137,24 @@ def _await_event(device: str, kind: str, shore: Shore, since_s: float) -> str:
     return shore.wait_for(found, f"{device} says {kind}", LIMIT_S) or kind
 
 
-def _bare_worker_s(model: Path) -> list[float]:
+def bare_worker_s(model: Path) -> list[float]:
     command = [sys.executable, "-m", "benchmarks.bare_worker", str(model)]
     return [
         _until_first_line(command, lambda _pid, started_s: time.perf_counter() - started_s) for _ in range(BARE_RUNS)
     ]
 
 
-def _memory_rows(rss_mb: float, devices: int) -> tuple[Row, ...]:
-    def bare_mb(code: str) -> float:
-        command = [sys.executable, "-c", code + WAITING]
-        looks = [
-            _until_first_line(command, lambda pid, _started_s: psutil.Process(pid).memory_info().rss / MEGABYTE)
-            for _ in range(3)
-        ]
-        return max(looks)
+def bare_mb(code: str = REQUIRED) -> float:
+    """Resident memory of Python once it has run `code`: by default what the supervisor cannot do without."""
+    command = [sys.executable, "-c", code + WAITING]
+    looks = [
+        _until_first_line(command, lambda pid, _started_s: psutil.Process(pid).memory_info().rss / MEGABYTE)
+        for _ in range(3)
+    ]
+    return max(looks)
 
+
+def _memory_rows(rss_mb: float, devices: int) -> tuple[Row, ...]:
     what, n = "resident memory of the supervisor while it serves, largest", str(devices)
     return tuple(
         Row(figure=what, value=rss_mb, unit="MB", n=n, bare=bare, bare_value=bare_mb(code))
