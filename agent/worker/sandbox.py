@@ -23,7 +23,7 @@ from wherry.agent.worker.tether import tie_to_parent
 
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38  # linux/prctl.h
 
-NEEDED_LATER = ("encodings.idna", "traceback")
+NEEDED_LATER = ("concurrent.futures.thread", "encodings.idna", "traceback")
 """What Python or a library imports in the middle of things. Once inside it could not: another user may be kept from
 Python's own files, and after `lock_down` none is opened."""
 

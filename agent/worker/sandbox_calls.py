@@ -9,6 +9,7 @@ Rules upheld here:
 Importing this raises RuntimeError where libseccomp is missing.
 """
 
+import contextlib
 import errno
 import os
 from collections.abc import Iterable
@@ -80,6 +81,8 @@ def allow_serving() -> None:
 def _rules(names: Iterable[str]) -> seccomp.SyscallFilter:
     rules = seccomp.SyscallFilter(seccomp.ERRNO(errno.EPERM))
     rules.set_attr(seccomp.Attr.CTL_TSYNC, 1)
+    with contextlib.suppress(OSError):  # old kernels else slow it down, lest its threads spy on each other
+        rules.set_attr(seccomp.Attr.CTL_SSB, 1)
     for name in names:
         _allow(rules, name)
     for name in ABSENT:

@@ -9,16 +9,19 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from benchmarks.sandbox import take_turns
 from tests.conftest import Tried
 from tests.support import hostile_runtime
 from tests.support.hostile_runtime import ATTEMPTS, ONLY_WHEN_LOCKED, SPEC, Target, heard
-from tests.support.live_worker import Handed, LiveWorker, TinyCase
+from tests.support.live_worker import FAMILIES, Handed, LiveWorker, TinyCase
 from tests.support.sandboxes import IS_ROOT, NOBODY, OTHER_USER, SANDBOX, USUAL
+from tests.support.soak import SOAKING, scaled
 from wherry.agent.adapters import worker_process
 from wherry.agent.worker import sandbox_files
 from wherry.agent.worker.messages import Load, Loaded, Refused, Sandbox, SelfTest, Stop
 from wherry.protocol.golden import GoldenSet, GoldenVector, encode_golden
 from wherry.protocol.manifest import Tolerance
+from wherry.protocol.runtime import Family
 
 pytestmark = pytest.mark.slow
 
@@ -120,3 +123,16 @@ def test_without_a_sandbox_all_of_it_works(tmp_path: Path, target: Target) -> No
     loading, serving = tries(tmp_path, target, None)
     assert {name for name, worked in loading.items() if not worked} <= needs_root
     assert {name for name, worked in serving.items() if not worked} <= needs_root
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_sandbox_takes_nearly_no_speed(tmp_path: Path, family: Family, tried: Tried) -> None:
+    """A ratio of two figures of the same minute. Locked down before its warm-up, XNNPACK would be 200 times slower."""
+    pair = take_turns(tmp_path, family, scaled(3, soak=15))
+    inside_ms, outside_ms = pair.run_ms
+    added_ms = pair.start_ms[0] - pair.start_ms[1]
+    tried(
+        f"{outside_ms / inside_ms:.2f} times the speed outside ({inside_ms:.3g} and {outside_ms:.3g} ms, "
+        f"{len(pair.inside)} pairs); a start takes {added_ms:.0f} ms more"
+    )
+    assert outside_ms / inside_ms > (0.9 if SOAKING else 0.5)

@@ -24,6 +24,7 @@ from wherry.agent.worker.messages import Feed, Loaded, Refused, Serve, Serving, 
 from wherry.protocol.runtime import Family
 
 pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
 both = pytest.mark.parametrize("family", FAMILIES)
 
 
@@ -263,21 +264,23 @@ def cpu_s(pid: int) -> float:
 
 SUPERVISOR = """
 import os, pathlib, sys, threading
+from tests.support.sandboxes import USUAL
 from wherry.agent.adapters import probe_model
 from wherry.agent.adapters.worker_process import WorkerProcess
 from wherry.agent.worker.messages import Load, SelfTest
 from wherry.protocol.manifest import Tolerance
 
 directory, state = pathlib.Path(sys.argv[1]), sys.argv[2]
+sandbox = USUAL if "sandbox" in state else None
 path = directory / "probe.tflite"
 path.write_bytes(probe_model.FILE)
 loaded = threading.Event()
 worker = WorkerProcess.start("main", "incumbent", lambda event: loaded.set())
 with path.open("rb") as file:
-    load = Load(family="litert", inputs=(probe_model.INPUT,), outputs=(probe_model.OUTPUT,))
+    load = Load(family="litert", inputs=(probe_model.INPUT,), outputs=(probe_model.OUTPUT,), sandbox=sandbox)
     worker.send(load, [file.fileno()])
 loaded.wait()
-if state == "stuck":
+if "stuck" in state:
     limits = Tolerance(family="litert", max_abs=0, min_cosine=1)
     pipe = os.open(directory / "pipe", os.O_RDWR)  # who reads it waits for ever, and never sees the end of the channel
     worker.send(SelfTest(tolerance=limits), [pipe])
@@ -286,11 +289,11 @@ threading.Event().wait()
 """
 
 
-@pytest.mark.parametrize("state", ["waiting", "stuck"])
+@pytest.mark.parametrize("state", ["waiting", "stuck", "waiting in a sandbox", "stuck in a sandbox"])
 def test_a_worker_dies_with_its_supervisor(tmp_path: Path, state: str) -> None:
     os.mkfifo(tmp_path / "pipe")
     command = [sys.executable, "-c", SUPERVISOR, str(tmp_path), state]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as supervisor:
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as supervisor:
         assert supervisor.stdout is not None
         pid = int(supervisor.stdout.readline())
         assert not is_gone(pid)
