@@ -18,6 +18,8 @@ def read(text: str, overrides: dict[str, dict[str, Any]], health: Path | None) -
     fields = _fields(text)
     if health is not None:
         fields["health"] = _table(fields, "health") | _health(health)
+    if "health" in fields:
+        fields["health"] = _with_off(_table(fields, "health"))
     for table, values in overrides.items():
         given = {name: value for name, value in values.items() if value is not None}
         refuse_infinite(given, "wherry convert")
@@ -58,6 +60,11 @@ def _health(path: Path) -> dict[str, Any]:
     fields = toml(path, "health limits")
     _refuse_unknown(str(path), fields)
     return fields
+
+
+def _with_off(limits: dict[str, Any]) -> dict[str, Any]:
+    """TOML has no word for nothing: a limit that is `"off"` is none."""
+    return {name: None if value == "off" else value for name, value in limits.items()}
 
 
 def _refuse_unknown(where: str, fields: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.cargo_hold import make_version
+from tests.support.fake_worker import Conduct
 from tests.support.rig import Rig
 
 V1, V2 = make_version(1), make_version(2)
@@ -50,3 +51,22 @@ def test_it_goes_back_after_a_power_cut_in_probation_too(rig: Rig) -> None:
     rig.wait(PAST_DEADLINE_S)
     assert rig.slot.incumbent == V1.assignment.ref
     assert rig.slot.quarantine == ()
+
+
+def test_a_board_that_was_offline_at_the_switch_keeps_the_version_and_commits_it_at_the_first_connection(
+    rig: Rig,
+) -> None:
+    """The negative control of the rule: the same silence, and the version stays."""
+    rig.conduct[V2.assignment.artifact] = Conduct(silent_at="serve")
+    rig.publish(V2)
+    rig.want(2, V2)
+    assert rig.slot.state == "switch"
+    rig.link.disconnect()
+    rig.settle()
+    next(worker for worker in rig.yard.workers if worker.artifact == V2.assignment.artifact).serve_at_last()
+    rig.settle()
+    rig.wait(2 * PAST_DEADLINE_S)
+    assert rig.slot.state == "probation"
+    rig.link.connect()
+    rig.wait(1)
+    assert (rig.slot.state, rig.slot.incumbent) == ("running", V2.assignment.ref)
