@@ -9,6 +9,7 @@ Rules upheld here:
 
 import threading
 from collections.abc import Sequence
+from time import monotonic
 
 from wherry.agent.worker.memory import rss_bytes
 from wherry.agent.worker.messages import Identity, Window
@@ -33,6 +34,7 @@ class Engine:
         self._model = model
         self._scores = ScoreReader(model.outputs[0]) if has_scores(model.outputs) else None
         self._turn = threading.Lock()
+        self._since_s: float | None = None
         self._counts = WindowCounts(now_s)
 
     def infer(self, inputs: Sequence[Tensor], label: int | None = None) -> list[Tensor]:
@@ -45,14 +47,32 @@ class Engine:
     def timed(self, inputs: Sequence[Tensor], label: int | None = None) -> tuple[list[Tensor], float]:
         """As `infer`, with the milliseconds that it took, without the wait for the turn."""
         with self._turn:
+            self._since_s = monotonic()
             try:
                 outputs, latency_ms = self._model.run(inputs)
                 reading = self._scores.read(outputs[0]) if self._scores else None
             except Exception as error:
                 self._counts.fail(f"{type(error).__name__}: {error}")
                 raise InferenceFailed(f"{type(error).__name__}: {error}") from error
+            finally:
+                self._since_s = None
             self._counts.add(latency_ms, reading, label)
             return outputs, latency_ms
+
+    def running_s(self) -> float:
+        """How long the present inference has been running; 0 where there is none. Never waits."""
+        since_s = self._since_s
+        return 0.0 if since_s is None else monotonic() - since_s
+
+    def pass_over(self, reason: str) -> None:
+        """A sample that cannot be used, which is no failure of the model."""
+        with self._turn:
+            self._counts.pass_over(reason)
+
+    def mention(self, reason: str) -> None:
+        """Something for a person to know, with the next window."""
+        with self._turn:
+            self._counts.mention(reason)
 
     def window(self, now_s: float) -> Window:
         """What was counted since the window before; counting begins anew."""

@@ -51,5 +51,11 @@ def check_raw(array: Tensor, spec: TensorSpec, name: str) -> None:
         raise Unfit(f"{name} has values that are not finite")
 
 
+def check_finite(array: Tensor, spec: TensorSpec) -> None:
+    """What is not a number must not reach a model: its answer would count as the model's failure. Raises Unfit."""
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise Unfit(f"{spec.name} has values that are not finite")
+
+
 def _layout(spec: TensorSpec) -> str:
     return f" ({spec.layout})" if spec.layout else ""

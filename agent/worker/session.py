@@ -1,14 +1,16 @@
-"""One worker's life: orders in, answers out, serving in between. One thread does it all."""
+"""One worker's life: orders in, answers out, serving in between. One thread does it all but answering apps."""
 
 import contextlib
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from time import monotonic
 
-from wherry.agent.worker import runtimes
+from wherry.agent.worker import listeners, runtimes
 from wherry.agent.worker.channel import Received, WorkerChannel
 from wherry.agent.worker.errors import ChannelClosed, OrderRefused
 from wherry.agent.worker.messages import (
+    Identity,
     Load,
     Loaded,
     Refused,
@@ -35,6 +37,7 @@ class Session:
         self._model: Model | None = None
         self._serving: Serving | None = None
         self._confinement = Confinement(None)
+        self._identity = Identity()
 
     def run(self) -> int:
         """The exit status: 0 when told to stop or left alone, 1 after `Refused`."""
@@ -42,7 +45,7 @@ class Session:
             while True:
                 received = self._channel.poll(self._serving.wait_s(monotonic()) if self._serving else None)
                 if received is not None and isinstance(received.order, Stop):
-                    self._stop()
+                    self._stop(received.order)
                     return 0
                 if received is not None:
                     self._obey(received)
@@ -65,21 +68,30 @@ class Session:
                 with only(files) as file:
                     self._channel.say(self_test(order, self._loaded(), file))
             case Serve():
-                self._confinement.serve()
-                self._serving = Serving(order, self._loaded(), self._channel, monotonic())
-                self._channel.say(ServingNow())
+                self._obey_serve(order, [socket.socket(fileno=file) for file in files])
 
     def _obey_load(self, order: Load, file: int) -> None:
         if self._model:
             raise OrderRefused("a worker loads one model in its life")
         self._confinement = Confinement(order.sandbox)
-        self._confinement.enter(file, [runtimes.MODULES[order.family]])
+        self._confinement.enter(file, [runtimes.MODULES[order.family], *listeners.MODULES.values()])
+        self._identity = order.identity
         self._model = load_model(order, file, self._load)
         self._confinement.lock_down()
         self._channel.say(Loaded(runtime_version=self._model.version))
 
-    def _stop(self) -> None:
+    def _obey_serve(self, order: Serve, sockets: Sequence[socket.socket]) -> None:
         if self._serving:
+            raise OrderRefused("a worker begins to serve once in its life")
+        if len(sockets) != len(order.listeners):
+            raise OrderRefused(f"{len(sockets)} sockets for {len(order.listeners)} listeners")
+        self._confinement.serve()
+        self._serving = Serving(order, self._loaded(), self._channel, monotonic(), self._identity, sockets)
+        self._channel.say(ServingNow())
+
+    def _stop(self, order: Stop) -> None:
+        if self._serving:
+            self._serving.drain(order.drain_s)
             self._channel.say(self._serving.last_window(monotonic()))
         self._channel.say(Stopped())
 
