@@ -8,7 +8,7 @@ Rules upheld here:
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import monotonic, sleep
 from types import TracebackType
@@ -19,8 +19,9 @@ import numpy.typing as npt
 
 from wherry.agent.client.answer import Answer
 from wherry.agent.client.errors import Lost, ModelFailed, NotServed, Refused
-from wherry.agent.client.fast import Broken, FastLink, Unread
+from wherry.agent.client.fast import FastLink
 from wherry.agent.client.frames import NO_LABEL, Hello
+from wherry.agent.client.link import Broken, Link, Unread
 from wherry.agent.worker.runtimes.interpreter import Tensor
 
 DIRECTORY = "/run/wherry-agent"
@@ -38,12 +39,25 @@ Inputs = npt.ArrayLike | Sequence[npt.ArrayLike] | Mapping[str, npt.ArrayLike]
 class Client:
     """Asks `slot` of the agent on this device. Several threads may share one; they wait for each other."""
 
-    def __init__(self, slot: str = "main", *, directory: str | Path | None = None, timeout_s: float = 10.0) -> None:
-        """Nothing is connected yet. `directory` of the sockets: else that in WHERRY_SOCKETS, else the service's."""
-        self._path = Path(directory or os.environ.get("WHERRY_SOCKETS") or DIRECTORY) / f"{slot}.fast.sock"
+    def __init__(
+        self,
+        slot: str = "main",
+        *,
+        directory: str | Path | None = None,
+        http: bool = False,
+        url: str = "",
+        timeout_s: float = 10.0,
+    ) -> None:
+        """Nothing is connected yet. `directory` of the sockets: else that in WHERRY_SOCKETS, else the service's.
+
+        `http` speaks the Open Inference Protocol instead of the fast mode, on the slot's other socket or, with a `url`
+        such as `http://127.0.0.1:8000`, over TCP. Raises ValueError for a `url` that is none.
+        """
+        sockets = Path(directory or os.environ.get("WHERRY_SOCKETS") or DIRECTORY)
+        self._open = _way(sockets, slot, http=http, url=url)
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
-        self._link: FastLink | None = None
+        self._link: Link | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -77,8 +91,9 @@ class Client:
             link = self._connected(deadline_s)
             try:
                 answer = link.ask(_ordered(inputs, link.hello), label)
-            except Unread:
+            except Unread as error:
                 self._drop()
+                self._pause(error, deadline_s)
                 continue
             except Broken as error:
                 self._drop()
@@ -93,25 +108,39 @@ class Client:
                 raise
             return answer
 
-    def _connected(self, deadline_s: float) -> FastLink:
+    def _connected(self, deadline_s: float) -> Link:
         if self._link is not None and self._link.moved:
             self._drop()
         while self._link is None:
             try:
-                self._link = FastLink(self._path, max(deadline_s - monotonic(), PAUSE_S))
+                self._link = self._open(max(deadline_s - monotonic(), PAUSE_S), self._timeout_s)
             except Unread as error:
-                if monotonic() + PAUSE_S >= deadline_s:
-                    raise NotServed(
-                        f"{error}: nobody answers for {self._timeout_s:g} s; is wherry-agent running, does the slot "
-                        "hold a version (wherry-agent status)? Name the sockets' directory in WHERRY_SOCKETS"
-                    ) from error
-                sleep(PAUSE_S)
+                self._pause(error, deadline_s)
         return self._link
+
+    def _pause(self, error: Unread, deadline_s: float) -> None:
+        """Before the next try. Raises NotServed where there is no time for one."""
+        if monotonic() + PAUSE_S >= deadline_s:
+            raise NotServed(
+                f"{error}: nobody answers for {self._timeout_s:g} s; is wherry-agent running, does the slot "
+                "hold a version (wherry-agent status)? Name the sockets' directory in WHERRY_SOCKETS"
+            ) from error
+        sleep(PAUSE_S)
 
     def _drop(self) -> None:
         if self._link is not None:
             self._link.close()
             self._link = None
+
+
+def _way(sockets: Path, slot: str, *, http: bool, url: str) -> Callable[[float, float], Link]:
+    """How a link is made that waits so many seconds for the worker, and so many for each answer."""
+    if not http and not url:
+        return lambda connect_s, timeout_s: FastLink(sockets / f"{slot}.fast.sock", connect_s, timeout_s)
+    from wherry.agent.client.http import HttpLink, address  # an app of the fast mode does without
+
+    target = address(url) if url else sockets / f"{slot}.sock"
+    return lambda connect_s, timeout_s: HttpLink(target, slot, connect_s, timeout_s)
 
 
 def _ordered(inputs: Inputs, hello: Hello) -> list[Tensor]:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from wherry.agent.client.answer import Answer
 from wherry.agent.client.errors import ModelFailed, NotServed, Refused
@@ -26,39 +25,33 @@ from wherry.agent.client.frames import (
     REQUEST,
     Hello,
 )
-from wherry.agent.worker.fit import Unfit, fit, is_stored
+from wherry.agent.client.link import Broken, Stored, Unread, outputs_in
+from wherry.agent.worker.fit import Unfit
 from wherry.agent.worker.runtimes.interpreter import Tensor
-from wherry.protocol.manifest import TensorSpec
-
-
-class Unread(Exception):
-    """Nobody read the request, or nobody can be reached now."""
-
-
-class Broken(Exception):
-    """The connection ended after the request had been sent, and before it was answered."""
 
 
 class FastLink:
     """Connects on being made: raises Unread. `moved` once the worker has said that it gives way to another.
 
-    `timeout_s` is for each word of the worker's; the kernel counts, as a timeout of Python's costs a system call each.
+    It waits `connect_s` for the greeting, and `timeout_s` for each answer; the kernel counts, as a timeout of Python's
+    costs a system call each.
     """
 
-    def __init__(self, path: Path, timeout_s: float) -> None:
+    def __init__(self, path: Path, connect_s: float, timeout_s: float) -> None:
         self.moved = False
         self._socket = socket.socket(socket.AF_UNIX)
         try:
-            _limit(self._socket, timeout_s)
+            _limit(self._socket, connect_s)
             self._socket.connect(str(path))
             self.hello = _greeted(self._socket, path)
+            _limit(self._socket, timeout_s)
         except (OSError, msgspec.DecodeError) as error:
             self._socket.close()
             raise Unread(f"{path}: {getattr(error, 'strerror', None) or error}") from error
         except Unread:
             self._socket.close()
             raise
-        self._stored = [_Stored(spec) for spec in self.hello.inputs]
+        self._stored = [Stored(spec) for spec in self.hello.inputs]
         self._size = sum(spec.size_bytes for spec in self.hello.outputs)
 
     def ask(self, inputs: Sequence[Tensor], label: int) -> Answer:
@@ -98,7 +91,7 @@ class FastLink:
             if size != self._size:
                 raise Broken(f"an answer of {size} bytes, the model gives {self._size}")
             self._read(frame, got, len(frame))
-            return Answer(self.hello, _outputs(self.hello, frame), latency_us / 1e3)
+            return Answer(self.hello, outputs_in(frame, ANSWER.size, self.hello.outputs), latency_us / 1e3)
         text = bytearray(min(size, MAX_TEXT_BYTES))
         text[: got - ANSWER.size] = frame[ANSWER.size : got]
         self._read(text, got - ANSWER.size, len(text))
@@ -113,19 +106,6 @@ class FastLink:
                 raise ConnectionResetError("the worker ended")
             got += count
         return got
-
-
-class _Stored:
-    """How arrays become an input's bytes. What has the right type, shape and order already is not touched."""
-
-    def __init__(self, spec: TensorSpec) -> None:
-        self._spec = spec
-        self._dtype = np.dtype(spec.dtype) if is_stored(np.dtype(spec.dtype), spec) else None
-
-    def bytes_of(self, array: Tensor) -> memoryview:
-        """Raises Unfit."""
-        ready = array.dtype == self._dtype and array.shape == self._spec.shape and array.flags.c_contiguous
-        return (array if ready else fit(array, self._spec)).data.cast("B")
 
 
 def _limit(sock: socket.socket, timeout_s: float) -> None:
@@ -152,15 +132,3 @@ def _exactly(sock: socket.socket, size: int) -> bytes:
             raise ConnectionResetError("closed before a word was said")
         data += chunk
     return data
-
-
-def _outputs(hello: Hello, frame: bytearray) -> list[Tensor]:
-    """The arrays that lie one after the other behind the header."""
-    found: list[Tensor] = []
-    offset = ANSWER.size
-    for spec in hello.outputs:
-        dtype = np.dtype(spec.dtype)
-        count = spec.size_bytes // dtype.itemsize
-        found.append(np.frombuffer(frame, dtype, count, offset).reshape(spec.shape))
-        offset += spec.size_bytes
-    return found

@@ -203,6 +203,26 @@ def test_a_request_that_ends_two_workers_is_not_given_to_a_third(sock: socket.so
         make().infer(STORED)
 
 
+def _fickle(sock: socket.socket) -> None:
+    """Workers that greet whoever comes and hang up, for ever."""
+
+    def run() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = sock.accept()
+                with connection:
+                    connection.sendall(encode_hello(Hello(inputs=engine().inputs, outputs=engine().outputs)))
+                    connection.shutdown(socket.SHUT_RD)
+
+    threading.Thread(target=run, daemon=True).start()
+
+
+def test_workers_that_greet_and_read_nothing_are_given_up_at_the_deadline(sock: socket.socket, make: Make) -> None:
+    _fickle(sock)
+    with pytest.raises((NotServed, Lost)):
+        make(timeout_s=0.3).infer(STORED)
+
+
 @pytest.mark.parametrize(
     "reply", [ANSWER.pack(5, 0, 0, 0, 1) + b"12345", ANSWER.pack(2**32 - 1, 0, 0, 0, 0), b"\xff" * 30]
 )
