@@ -13,6 +13,7 @@ import selectors
 import socket
 import struct
 import threading
+from time import monotonic
 
 import numpy as np
 
@@ -54,8 +55,9 @@ class FastServer:
             listener.settimeout(0)  # somebody else may have taken the connection that we were woken for
         self._thread.start()
 
-    def drain(self, limit_s: float) -> bool:
+    def drain(self, limit_s: float = STALL_S) -> bool:
         """Accept and read no more, and answer what was read; whether all was answered within `limit_s`."""
+        end_s = monotonic() + limit_s
         self._draining.set()
         self._wake.close()
         self._thread.join(limit_s)
@@ -64,7 +66,7 @@ class FastServer:
             for connection in left.values():
                 _stop_reading(connection)
         for thread in left:
-            thread.join(limit_s)
+            thread.join(max(end_s - monotonic(), 0.0))
         return not any(thread.is_alive() for thread in left)
 
     def _accept(self) -> None:

@@ -14,8 +14,9 @@ from wherry.agent.worker.messages import Listener, Serve
 
 if TYPE_CHECKING:
     from wherry.agent.worker.dataplane.server import HttpServer
+    from wherry.agent.worker.fast import FastServer
 
-MODULES: dict[Listener, str] = {"http": "wherry.agent.worker.dataplane.server"}
+MODULES: dict[Listener, str] = {"http": "wherry.agent.worker.dataplane.server", "fast": "wherry.agent.worker.fast"}
 """What is to be imported before a worker is locked in, by what it will be asked to speak."""
 
 
@@ -25,11 +26,14 @@ class Listeners:
     def __init__(self, engine: Engine, order: Serve, sockets: Sequence[socket.socket]) -> None:
         pairs = [*zip(order.listeners, sockets, strict=True)]
         self._http = _http(engine, [sock for kind, sock in pairs if kind == "http"], order.max_request_bytes)
+        self._fast = _fast(engine, [sock for kind, sock in pairs if kind == "fast"])
 
     def drain(self, drain_s: float) -> None:
         """Returns once everybody has been answered. Connections on which nothing is asked are left after `drain_s`."""
         if self._http:
             self._http.begin_drain(drain_s)  # both at once
+        if self._fast:
+            self._fast.drain()
         if self._http:
             self._http.join()
 
@@ -40,5 +44,15 @@ def _http(engine: Engine, sockets: list[socket.socket], max_request_bytes: int) 
     from wherry.agent.worker.dataplane.server import HttpServer
 
     server = HttpServer(engine, sockets, max_request_bytes)
+    server.start()
+    return server
+
+
+def _fast(engine: Engine, sockets: list[socket.socket]) -> "FastServer | None":
+    if not sockets:
+        return None
+    from wherry.agent.worker.fast import FastServer
+
+    server = FastServer(engine, sockets)
     server.start()
     return server
