@@ -5,6 +5,7 @@ Rules upheld here:
   the thread that started it, so that thread must live as long as the worker: no other is suited.
 - Every worker ends with exactly one `WorkerEnded`, also one that could not be started.
 - What a worker says is decoded here; one that says anything else is killed.
+- A worker that is not known to serve gives way to others until it is told to (`priority.py`).
 - Nothing here imports numpy or a runtime.
 """
 
@@ -23,10 +24,11 @@ from typing import IO, Self
 
 import msgspec
 
+from wherry.agent.adapters import priority
 from wherry.agent.adapters.last_words import LastWords
 from wherry.agent.worker.channel import Frames, decode_answer, encode
 from wherry.agent.worker.errors import ChannelBroken
-from wherry.agent.worker.messages import AnyAnswer, AnyOrder
+from wherry.agent.worker.messages import AnyAnswer, AnyOrder, Serve
 from wherry.protocol.types import clip_reason
 
 GRACE_S = 2.0
@@ -81,6 +83,7 @@ class WorkerProcess:
 
     def __init__(self, slot: str, role: str, on_event: OnEvent) -> None:
         self.worker_id = f"{slot}-{role}-{next(_numbers)}"
+        self._gives_way = role != "serving"
         self._on_event = on_event
         self._ours, self._theirs = socket.socketpair()
         self._lock = threading.Lock()
@@ -119,6 +122,8 @@ class WorkerProcess:
         A worker that has left so many orders unread that this one has no room is stuck: it is killed.
         """
         assert len(files) == order.files, "the receiver waits for so many"
+        if self._gives_way and isinstance(order, Serve) and self._process and self._process.returncode is None:
+            priority.raise_again(self._process.pid)
         data = encode(order)
         with self._lock:
             try:
@@ -153,6 +158,8 @@ class WorkerProcess:
     def _live(self) -> None:
         try:
             process = self._process = self._spawn()
+            if self._gives_way:
+                priority.lower(process.pid)
         except OSError as error:
             self._ours.close()
             self._end(127, f"could not be started: {error}")
