@@ -14,13 +14,14 @@ class AgentProcess:
     """Standard error goes to `agent.log` in the directory."""
 
     def __init__(
-        self, directory: Path, port: int, protocol: str = "auto", host: str = "127.0.0.1", device: str = DEVICE
-    ) -> None:
-        self.directory = directory
+        self, directory: Path, port: int, protocol: str = "auto", host: str = "127.0.0.1", device: str = DEVICE,
+        module: str = "wherry.agent", window_s: float = 1.0,
+    ) -> None:  # fmt: skip
+        self.directory, self.module = directory, module
         self.log = directory / "agent.log"
         self.config = directory / "agent.toml"
         self.config.write_text(
-            f'device = "{device}"\nfleet = "{FLEET}"\nstate_dir = "state"\ntelemetry_window_s = 1.0\n'
+            f'device = "{device}"\nfleet = "{FLEET}"\nstate_dir = "state"\ntelemetry_window_s = {window_s}\n'
             f'[broker]\nhost = "{host}"\nport = {port}\nprotocol = "{protocol}"\nreconnect_limit_s = 1.0\n'
             "[artifacts]\nstall_s = 1.0\ndisk_reserve_bytes = 0\nram_reserve_bytes = 0\n"
             f'[slots.main.feed]\ndirectory = "feed"\nrate_hz = 100\n'
@@ -30,7 +31,7 @@ class AgentProcess:
     def _start(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "wherry.agent", "run", "--config", str(self.config)], stderr=log
+                [sys.executable, "-m", self.module, "run", "--config", str(self.config)], stderr=log
             )
 
     def kill(self) -> None:
