@@ -17,11 +17,13 @@ from wherry.agent.adapters import sockets
 from wherry.agent.adapters.broker import Broker, Will
 from wherry.agent.adapters.clock import Clock
 from wherry.agent.adapters.control import ControlSocket
+from wherry.agent.adapters.feeder_process import FeederProcess
 from wherry.agent.adapters.http_blocks import HttpBlocks
 from wherry.agent.adapters.http_upload import HttpUpload
 from wherry.agent.adapters.logs import LogBuffer, configure
 from wherry.agent.adapters.metrics import SystemMetrics
 from wherry.agent.adapters.probe import board, probe_runtimes
+from wherry.agent.adapters.sandbox import shortcomings, worker_sandbox
 from wherry.agent.adapters.service import ServiceManager
 from wherry.agent.adapters.store import Store
 from wherry.agent.adapters.worker_process import WorkerProcess
@@ -114,6 +116,8 @@ def build(config: Config, store: Store, inbox: Inbox, listening: Mapping[str, Li
     birth = make_birth(config, boot_id)
     if not birth.runtimes:
         log.error("no runtime works on this device, so no version can run; install ai-edge-litert or tflite-runtime")
+    for lack in shortcomings(config):
+        log.warning("workers are less confined than they could be", reason=lack)
     status_topic = topics.up(config.fleet, config.device, "status")
     will = Will(status_topic, lambda session: encode(Status(presence="lost", session=session)))
     first_session = store.record.boots * SESSIONS_PER_BOOT + 1
@@ -134,7 +138,8 @@ def build(config: Config, store: Store, inbox: Inbox, listening: Mapping[str, Li
         listening=listening,
         put_bundle=HttpUpload(inbox.put).put,
         manager=ServiceManager(),
-        sandbox=None,
+        start_feeder=lambda job: FeederProcess.start(job, inbox.put),
+        sandbox=worker_sandbox(config),
         clock=clock,
         timers=Timers(clock.now_s),
         chance=random.random,

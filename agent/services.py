@@ -16,6 +16,7 @@ from wherry.agent.adapters.service import ServiceManager
 from wherry.agent.adapters.store import Store
 from wherry.agent.adapters.worker_process import WorkerEnded, WorkerSaid
 from wherry.agent.config import Config
+from wherry.agent.feeder.messages import Job
 from wherry.agent.outbox import Link
 from wherry.agent.timers import Timers
 from wherry.agent.worker.messages import AnyOrder, Listener, Sandbox
@@ -43,6 +44,18 @@ class Worker(Protocol):
 
 class StartWorker(Protocol):
     def __call__(self, slot: str, role: str, on_event: OnWorker) -> Worker: ...
+
+
+class Feeder(Protocol):
+    """See `adapters.feeder_process.FeederProcess`."""
+
+    def stop(self) -> None: ...
+    def kill(self, accusation: str) -> None: ...
+    def close(self) -> None: ...
+
+
+StartFeeder = Callable[[Job], Feeder]
+"""Whatever the feeder says goes into the inbox, its end last."""
 
 
 class Metrics(Protocol):
@@ -77,6 +90,7 @@ class Services:
     runtimes: tuple[Runtime, ...]
     listening: Mapping[str, Listening] = field(default_factory=dict)
     sandbox: Sandbox | None = None
+    start_feeder: StartFeeder | None = None
     put_bundle: PutBundle | None = None
     manager: ServiceManager = field(default_factory=lambda: ServiceManager({}))
     clock: Clock

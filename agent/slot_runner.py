@@ -45,9 +45,6 @@ FOUND_ANEW: tuple[EventKind, ...] = (
 )
 """A verdict is said again every second while it holds, and a wish stands in the record."""
 
-REMARKS = 16
-"""Of so many different ones, the worker's remarks on its feed are not logged again."""
-
 
 class SlotRunner:
     def __init__(
@@ -64,7 +61,6 @@ class SlotRunner:
         self._past = Past()
         self.vitals = Vitals(services.clock)
         self._past_of: VersionRef | None = None
-        self._remarks: deque[str] = deque(maxlen=REMARKS)
         self.cargo = Cargo(services, happen=self.happen, note=self._note_block)
         self._incumbent = Incumbent(
             services, crew, name, slot=self._slot, happen=self.happen, note=self._note,
@@ -103,6 +99,9 @@ class SlotRunner:
 
     def broker_reached(self) -> None:
         self._trial.reached()
+
+    def feed_remarked(self, remark: str) -> None:
+        self._trial.feed_remarked(remark)
 
     @property
     def worker_pid(self) -> int | None:
@@ -213,15 +212,8 @@ class SlotRunner:
         assert seat is not None, "a healthy candidate has a worker"
         self._incumbent.adopt(seat)
 
-    def _tell_remark(self, window: Window) -> None:
-        """Log what a worker says of its feed, unless that was said lately."""
-        if window.remark and window.remark not in self._remarks:
-            self._remarks.append(window.remark)
-            self._services.log.warning("feed", slot=self.name, reason=window.remark, bad_files=window.bad_files)
-
     def _incumbent_measured(self, window: Window) -> None:
         self.vitals.heard(window)
-        self._tell_remark(window)
         incumbent = self._slot().incumbent
         if incumbent != self._past_of:
             self._past_of = incumbent
@@ -232,7 +224,6 @@ class SlotRunner:
 
     def _candidate_measured(self, window: Window) -> None:
         self.vitals.heard(window)
-        self._tell_remark(window)
         if self._slot().state == "probation":
             self._telemetry.add(self._attempt().ref, "probation", window)
 

@@ -10,6 +10,7 @@ import msgspec
 
 from wherry.agent.adapters.broker import Arrived, Connected, Disconnected, Taken
 from wherry.agent.adapters.control import Asked
+from wherry.agent.adapters.feeder_process import FeederEnded, FeederSaid
 from wherry.agent.adapters.http_blocks import HttpBlock
 from wherry.agent.adapters.http_upload import HttpUploaded
 from wherry.agent.adapters.logs import LogBuffer
@@ -20,6 +21,7 @@ from wherry.agent.core.desired import accept, is_newer, poisoned, set_aside, und
 from wherry.agent.core.record import reported
 from wherry.agent.crew import Crew
 from wherry.agent.errors import StoreError
+from wherry.agent.feeders import Feeders
 from wherry.agent.heartbeat import Heartbeat
 from wherry.agent.inspection import Inspection
 from wherry.agent.orders import Orders
@@ -46,7 +48,18 @@ class Leave(msgspec.Struct, frozen=True):
 
 
 InboxEvent = (
-    Connected | Disconnected | Arrived | Taken | WorkerSaid | WorkerEnded | HttpBlock | HttpUploaded | Asked | Leave
+    Connected
+    | Disconnected
+    | Arrived
+    | Taken
+    | WorkerSaid
+    | WorkerEnded
+    | FeederSaid
+    | FeederEnded
+    | HttpBlock
+    | HttpUploaded
+    | Asked
+    | Leave
 )
 Inbox = queue.SimpleQueue[InboxEvent]
 
@@ -69,6 +82,7 @@ class Supervisor:
             )
             for name in services.config.slots
         }
+        self._feeders = Feeders(services, lambda slot, remark: self.runners[slot].feed_remarked(remark))
         self._uploads = Uploads(services)
         self._inspection = Inspection(services, self.runners, birth, logs, online=lambda: outbox.online)
         self._heartbeat = Heartbeat(services, pulses=self._inspection.pulses, status=self._inspection.text)
@@ -87,6 +101,7 @@ class Supervisor:
         next(iter(self.runners.values())).cargo.sweep()
         for runner in self.runners.values():
             runner.boot()
+        self._feeders.start()
         self._telemetry_due()
         self._logs_due()
         self._events_due()
@@ -123,6 +138,7 @@ class Supervisor:
         self._outbox.leave(self._session)
         for runner in self.runners.values():
             runner.cargo.pause()
+        self._feeders.stop()
         self._crew.stop()
         deadline_s = self._services.clock.now_s() + self._services.config.worker.stop_limit_s
         while len(self._crew) and (left_s := deadline_s - self._services.clock.now_s()) > 0:
@@ -138,8 +154,8 @@ class Supervisor:
         match event:
             case Arrived():
                 self._arrived(event)
-            case WorkerSaid() | WorkerEnded():
-                self._crew.heard(event)
+            case WorkerSaid() | WorkerEnded() | FeederSaid() | FeederEnded():
+                self._child_spoke(event)
             case Taken():
                 self._outbox.taken(event)
                 self._uploads.taken(event)
@@ -156,6 +172,12 @@ class Supervisor:
                 self._disconnected(event)
             case Leave():
                 self.leaving = True
+
+    def _child_spoke(self, event: WorkerSaid | WorkerEnded | FeederSaid | FeederEnded) -> None:
+        if isinstance(event, FeederSaid | FeederEnded):
+            self._feeders.heard(event)
+        else:
+            self._crew.heard(event)
 
     def _http_answered(self, event: HttpBlock) -> None:
         for runner in self.runners.values():

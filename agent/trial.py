@@ -39,6 +39,7 @@ class Trial:
         self._tally: Tally | None = None
         self._since_s = 0.0
         self._broker_reached = False
+        self._remark = ""
 
     @property
     def pid(self) -> int | None:
@@ -62,11 +63,16 @@ class Trial:
     def watch(self) -> None:
         """Begin the probation anew, and judge until it ends."""
         self._tally, self._since_s, self._broker_reached = Tally(), self._services.clock.now_s(), False
+        self._remark = ""
         self._timer = self._services.timers.after(JUDGE_EVERY_S, self._tick)
 
     def reached(self) -> None:
         """The broker has acknowledged something."""
         self._broker_reached = True
+
+    def feed_remarked(self, remark: str) -> None:
+        """What ails the slot's feed; said again while it does."""
+        self._remark = remark
 
     def stop(self) -> None:
         """Let the candidate go; its end is no failure."""
@@ -154,7 +160,7 @@ class Trial:
             broker_reached=self._broker_reached,
             broker_before=attempt.broker_before,
             last_error=self._tally.last_error,
-            remark=self._tally.remark,
+            remark=self._remark,
             committed_before=attempt.ref == self._slot().last_good,
         )
         match judge(self._launch.manifest.health, seen):

@@ -1,0 +1,127 @@
+"""Keeps the feeder of every slot that has a feed up, and hears what it says.
+
+Rules upheld here:
+- A feeder runs as long as the agent does, whoever serves and whether anybody does: it waits for a worker by itself.
+- One that ends is started again after a wait with full jitter; one that says nothing for `worker.silence_limit_s`
+  hangs, and is killed.
+- The same end or remark is not logged again while it was told lately.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from wherry.agent.adapters.feeder_process import FeederEnded, FeederSaid
+from wherry.agent.config import ResultsConfig, SlotConfig
+from wherry.agent.core.backoff import delay_s
+from wherry.agent.feeder.messages import Job
+from wherry.agent.services import Feeder, Services
+from wherry.agent.timers import Timer
+
+REMARKS = 16
+"""Of so many different ones, the feeder's remarks are not logged again."""
+
+
+class Feeders:
+    """`remarked` is told what a slot's feeder remarks, each time: the slot, and the remark."""
+
+    def __init__(self, services: Services, remarked: Callable[[str, str], None]) -> None:
+        self._posts = {
+            name: _Post(services, name, slot, partial(remarked, name))
+            for name, slot in services.config.slots.items()
+            if slot.feed is not None and services.start_feeder is not None
+        }
+
+    def start(self) -> None:
+        for post in self._posts.values():
+            post.start()
+
+    def heard(self, event: FeederSaid | FeederEnded) -> None:
+        post = self._posts[event.slot]
+        if isinstance(event, FeederEnded):
+            post.ended(event.detail)
+        else:
+            post.said(event)
+
+    def stop(self) -> None:
+        """Ask all to leave, and wait for them."""
+        for post in self._posts.values():
+            post.stop()
+        for post in self._posts.values():
+            post.close()
+
+
+class _Post:
+    """The feeder of one slot, one process after another."""
+
+    def __init__(self, services: Services, name: str, slot: SlotConfig, remarked: Callable[[str], None]) -> None:
+        assert slot.feed is not None, "without a feed there is no feeder"
+        sockets, results = services.config.data_plane.directory, slot.results or ResultsConfig()
+        self._job = Job(slot=name, sockets=sockets, feed=slot.feed, results=results)
+        self._services, self._remarked = services, remarked
+        self._feeder: Feeder | None = None
+        self._silence: Timer | None = None
+        self._restart: Timer | None = None
+        self._failures = 0
+        self._since_s = 0.0
+        self._told: deque[str] = deque(maxlen=REMARKS)
+        self._stopping = False
+
+    def start(self) -> None:
+        assert self._services.start_feeder is not None
+        self._since_s = self._services.clock.now_s()
+        self._feeder = self._services.start_feeder(self._job)
+        self._listen()
+
+    def said(self, event: FeederSaid) -> None:
+        self._listen()
+        pulse = event.pulse
+        counts = {"passed_over": pulse.passed_over, "dropped": pulse.dropped}
+        for remark in pulse.remarks:
+            self._tell(remark, {name: count for name, count in counts.items() if count})
+
+    def ended(self, detail: str) -> None:
+        self._cancel()
+        if self._feeder is not None:
+            self._feeder.close()
+            self._feeder = None
+        if self._stopping:
+            return
+        limits = self._services.config.worker
+        stable = self._services.clock.now_s() - self._since_s >= limits.stable_s
+        self._failures = 1 if stable else self._failures + 1
+        wait_s = delay_s(
+            self._failures, self._services.chance(), base_s=limits.restart_base_s, limit_s=limits.restart_limit_s
+        )
+        self._tell(f"the feeder ended: {detail}", {})
+        self._restart = self._services.timers.after(wait_s, self.start)
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._cancel()
+        if self._feeder is not None:
+            self._feeder.stop()
+
+    def close(self) -> None:
+        if self._feeder is not None:
+            self._feeder.close()
+
+    def _tell(self, remark: str, counts: dict[str, int]) -> None:
+        self._remarked(remark)
+        if remark not in self._told:
+            self._told.append(remark)
+            self._services.log.warning("feed", slot=self._job.slot, reason=remark, **counts)
+
+    def _listen(self) -> None:
+        self._cancel()
+        limit_s = self._services.config.worker.silence_limit_s
+        self._silence = self._services.timers.after(limit_s, self._silent)
+
+    def _silent(self) -> None:
+        if self._feeder is not None:
+            self._feeder.kill("killed because it said nothing for its time limit")
+
+    def _cancel(self) -> None:
+        for timer in (self._silence, self._restart):
+            if timer is not None:
+                timer.cancel()
