@@ -1,11 +1,13 @@
 """What a worker can no longer do, tried from the inside by a hostile runtime, and what the kernel says of it."""
 
+import contextlib
 import json
 import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
 
@@ -17,8 +19,21 @@ from tests.support.live_worker import FAMILIES, Handed, LiveWorker, TinyCase
 from tests.support.sandboxes import IS_ROOT, NOBODY, OTHER_USER, SANDBOX, USUAL
 from tests.support.soak import SOAKING, scaled
 from wherry.agent.adapters import worker_process
+from wherry.agent.client import Client
 from wherry.agent.worker import sandbox_files
-from wherry.agent.worker.messages import Load, Loaded, Refused, Sandbox, SelfTest, Stop
+from wherry.agent.worker.messages import (
+    Identity,
+    Load,
+    Loaded,
+    Refused,
+    Sandbox,
+    SelfTest,
+    Serve,
+    Serving,
+    Stop,
+    Stopped,
+    Window,
+)
 from wherry.protocol.golden import GoldenSet, GoldenVector, encode_golden
 from wherry.protocol.manifest import Tolerance
 from wherry.protocol.runtime import Family
@@ -103,6 +118,46 @@ def test_the_kernel_says_of_an_honest_worker_what_was_taken_from_it(tmp_path: Pa
     assert limits["Max cpu time"][0] == str(sandbox.cpu_s)
     assert int(limits["Max processes"][0]) >= sandbox.processes
     assert badness > int(Path("/proc/self/oom_score_adj").read_text())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_apps_are_answered_every_way_from_inside(tmp_path: Path, family: Family) -> None:
+    """Which takes threads, an event loop and sockets that were lent: all there is, once nothing can be opened."""
+    tiny = TinyCase(tmp_path)
+    order, path = tiny.load(family)
+    with contextlib.ExitStack() as stack:
+        tcp = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        unix = [stack.enter_context(listening(tmp_path / name)) for name in ("main.sock", "main.fast.sock")]
+        worker = stack.enter_context(LiveWorker())
+        identity = Identity(model="tiny", version=1)
+        worker.send(Handed(msgspec.structs.replace(order, sandbox=USUAL, identity=identity), path))
+        worker.said(Loaded)
+        files = [sock.fileno() for sock in (*unix, tcp)]
+        worker.process.send(Serve(listeners=("http", "fast", "http"), files=3, window_s=60), files)
+        worker.said(Serving)
+        for _ in range(5):
+            client = stack.enter_context(Client(directory=tmp_path))
+            assert client.infer(tiny.x[:1]).stored[0].tobytes() == tiny.outputs(family)[0].tobytes()
+        question = {"inputs": [{"name": "x", "shape": [1, 16], "datatype": "INT8", "data": tiny.x[0].tolist()}]}
+        ways = (httpx.HTTPTransport(uds=str(tmp_path / "main.sock")), httpx.HTTPTransport())
+        for transport in ways:
+            with httpx.Client(transport=transport, base_url=f"http://127.0.0.1:{tcp.getsockname()[1]}") as http:
+                answer = http.post("/v2/models/tiny/infer", json=question)
+                assert answer.status_code == 200, answer.text
+                assert answer.json()["outputs"][0]["data"] == tiny.outputs(family)[0].tolist()
+        worker.send(Stop())
+        window = worker.said(Window)
+        assert (window.inferences, window.errors) == (7, 0)
+        assert window.rss_bytes > 0
+        worker.said(Stopped)
+        assert worker.ended().exit_code == 0
+
+
+def listening(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(str(path))
+    sock.listen(64)
+    return sock
 
 
 @as_root
