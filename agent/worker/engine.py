@@ -19,6 +19,9 @@ from wherry.agent.worker.window import WindowCounts
 from wherry.protocol.manifest import TensorSpec
 from wherry.protocol.scores import ScoreReader, has_scores
 
+QUICK_MS = 2.0
+"""So short that whoever asks may wait for it where others wait too."""
+
 
 class InferenceFailed(Exception):
     """The model gave no answer; the text says why. The next one may."""
@@ -64,15 +67,10 @@ class Engine:
         since_s = self._since_s
         return 0.0 if since_s is None else monotonic() - since_s
 
-    def pass_over(self, reason: str) -> None:
-        """A sample that cannot be used, which is no failure of the model."""
-        with self._turn:
-            self._counts.pass_over(reason)
-
-    def mention(self, reason: str) -> None:
-        """Something for a person to know, with the next window."""
-        with self._turn:
-            self._counts.mention(reason)
+    @property
+    def is_quick(self) -> bool:
+        """Whether an inference would begin at once and, as the last one did, end within `QUICK_MS`."""
+        return self._model.last_ms < QUICK_MS and not self._turn.locked()
 
     def window(self, now_s: float) -> Window:
         """What was counted since the window before; counting begins anew."""

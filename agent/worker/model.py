@@ -1,5 +1,6 @@
 """A loaded model that has been shown to be the one that the manifest describes, and its latency."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -23,7 +24,7 @@ class Model:
     """An interpreter that is warm, with the time of each run.
 
     `inputs` and `outputs` are as the file says, with what only the manifest can say about `inputs`: names as in the
-    source, layout and preprocessing.
+    source, layout and preprocessing. `last_ms` is how long the last run took, at first of the warm-up.
     """
 
     def __init__(self, family: Family, interpreter: Interpreter, said: Sequence[TensorSpec] | None = None) -> None:
@@ -31,13 +32,15 @@ class Model:
         self.version = interpreter.version
         self.outputs = interpreter.outputs
         self.inputs = tuple(map(_joined, said, interpreter.inputs)) if said else interpreter.inputs
+        self.last_ms = math.inf
         self._interpreter = interpreter
 
     def run(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], float]:
         """The outputs, and the milliseconds from setting the inputs until the outputs were copied."""
         start = perf_counter()
         outputs = self._interpreter.run(inputs)
-        return outputs, (perf_counter() - start) * 1e3
+        self.last_ms = (perf_counter() - start) * 1e3
+        return outputs, self.last_ms
 
 
 def load_model(order: Load, file: int, load: LoadInterpreter) -> Model:

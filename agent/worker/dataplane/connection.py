@@ -43,8 +43,8 @@ class Hub(Protocol):
 
     def left(self, connection: "Connection") -> None: ...
 
-    def infer(self, connection: "Connection", ask: Ask) -> None:
-        """Calls `answered` later."""
+    def infer(self, connection: "Connection", ask: Ask) -> Reply | None:
+        """The answer; or none, and `answered` is called later."""
 
     def hold(self, size: int) -> bool:
         """So many bytes more of bodies are in memory, or less; whether that is acceptable."""
@@ -203,15 +203,17 @@ class Connection(asyncio.Protocol):
     def _pump(self) -> None:
         while self._waiting and not (self._busy or self._blocked or self._ended):
             item = self._waiting.popleft()
-            if isinstance(item, Reply):
-                self._write(item)
-            elif self._hub.service.infers(item):
+            reply = item if isinstance(item, Reply) else self._answer(item)
+            if reply is None:
                 self._busy = True
-                self._hub.infer(self, item)
             else:
-                self._write(self._hub.service.answer(item))
+                self._write(reply)
         if not self._waiting and not self._transport.is_closing():
             self._transport.resume_reading()
+
+    def _answer(self, ask: Ask) -> Reply | None:
+        service = self._hub.service
+        return self._hub.infer(self, ask) if service.infers(ask) else service.answer(ask)
 
     def _write(self, reply: Reply) -> None:
         if self._held:

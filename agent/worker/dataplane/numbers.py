@@ -59,7 +59,7 @@ def _converted(array: Tensor, name: str, dtype: np.dtype[np.generic]) -> Tensor:
     if array.size == 0 or (dtype.kind == "b" and array.dtype.kind == "b"):
         return array.astype(dtype)
     if dtype.kind in "iu" and array.dtype.kind in "iu":
-        limits = np.iinfo(dtype.type)
+        limits = np.iinfo(str(dtype))
         if int(array.min()) < limits.min or int(array.max()) > limits.max:
             raise Problem(f"the data of {name} has numbers outside of {dtype}'s {limits.min} to {limits.max}")
         return array.astype(dtype)

@@ -1,7 +1,8 @@
 """The data plane's server: a thread with an event loop for the connections, and one that asks the model.
 
 Rules upheld here:
-- The loop never waits for the model, so `live` and `ready` answer while it computes or hangs.
+- The loop waits for a model that is quick, which saves two changes of threads, and for no other: `live` and `ready`
+  answer while a slow one computes.
 - The number of connections is bounded, and so is what all bodies hold in memory together. When there is no room, the
   connection that has been idle for the longest makes some.
 - Draining takes no more connections at once: the sockets stay open elsewhere, and whoever listens there serves what
@@ -16,7 +17,7 @@ import threading
 from concurrent.futures import Future
 
 from wherry.agent.worker.dataplane.connection import Connection
-from wherry.agent.worker.dataplane.service import Ask, Service, refusal
+from wherry.agent.worker.dataplane.service import Ask, Reply, Service, refusal
 from wherry.agent.worker.engine import Engine
 from wherry.agent.worker.errors import OrderRefused
 
@@ -29,6 +30,9 @@ MAX_CONNECTIONS = 128
 MAX_HELD_REQUESTS = 4
 """So many of the largest requests may be in memory."""
 
+SMALL_BYTES = 256 * 1024
+"""A larger body takes longer to be read than a quick model to run."""
+
 SWEEP_S = 0.5
 LOOK_S = 0.01
 
@@ -38,6 +42,7 @@ class HttpServer:
 
     def __init__(self, engine: Engine, listeners: list[socket.socket], max_request_bytes: int) -> None:
         self.service = Service(engine)
+        self._engine = engine
         self.max_request_bytes = max_request_bytes
         self.draining = False
         self._listeners = listeners
@@ -77,11 +82,13 @@ class HttpServer:
     def _infer_all(self) -> None:
         while (job := self._asks.get()) is not None:
             connection, ask = job
-            try:
-                reply = self.service.answer(ask)
-            except Exception as error:  # noqa: BLE001 - our bug, or no memory: the next one may go well
-                reply = refusal(f"the worker failed: {type(error).__name__}: {error}", 500)
-            self._loop.call_soon_threadsafe(connection.answered, reply)
+            self._loop.call_soon_threadsafe(connection.answered, self._answer(ask))
+
+    def _answer(self, ask: Ask) -> Reply:
+        try:
+            return self.service.answer(ask)
+        except Exception as error:  # noqa: BLE001 - our bug, or no memory: the next one may go well
+            return refusal(f"the worker failed: {type(error).__name__}: {error}", 500)
 
     # The loop's thread.
 
@@ -97,8 +104,11 @@ class HttpServer:
     def left(self, connection: Connection) -> None:
         self._connections.discard(connection)
 
-    def infer(self, connection: Connection, ask: Ask) -> None:
+    def infer(self, connection: Connection, ask: Ask) -> Reply | None:
+        if self._engine.is_quick and len(ask.body) <= SMALL_BYTES:
+            return self._answer(ask)
         self._asks.put((connection, ask))
+        return None
 
     def hold(self, size: int) -> bool:
         self._held_bytes += size
