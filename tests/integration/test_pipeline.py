@@ -150,6 +150,8 @@ def test_several_inputs_each_have_their_data_and_goldens(odd_models: Path, tmp_p
     for variant in conversion.manifest.variants:
         assert {spec.name for spec in variant.inputs} == {"image", "other"}
         assert {tolerance.family for tolerance in variant.tolerances} == FAMILIES
+        assert variant.reference is None, "values have no classes"
+    assert (conversion.manifest.health.prediction_psi, conversion.manifest.health.confidence_shift) == (None, None)
     sizes = [spec.size_bytes for spec in conversion.manifest.variants[0].inputs]
     assert all([len(raw) for raw in vector.inputs] == sizes for vector in conversion.golden.vectors)
 

@@ -3,8 +3,8 @@
 A TFLite file may have anything behind it, so the digest of what misbehaves is its own and its golden vectors are right.
 """
 
+import ctypes
 import os
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ class OddInterpreter:
         if self._oddity == "leaking":
             self._kept.append(bytearray(os.urandom(4096) * (LEAK_BYTES // 4096)))
         if self._calls == CRASHES.get(self._oddity):
-            os.kill(os.getpid(), signal.SIGSEGV)
+            ctypes.string_at(0)  # a signal sent to oneself would be refused by the sandbox
         if self._oddity == "nan" and self._calls > BEGIN:
             return [np.full(output.shape, np.nan, np.float32) for output in outputs]
         return outputs
