@@ -86,14 +86,16 @@ class Client:
             return self._infer(inputs, NO_LABEL if label is None else label)
 
     def _infer(self, inputs: Inputs, label: int) -> Answer:
-        deadline_s, ended = monotonic() + self._timeout_s, 0
+        deadline_s, ended, unread = monotonic() + self._timeout_s, 0, 0
         while True:
             link = self._connected(deadline_s)
             try:
                 answer = link.ask(_ordered(inputs, link.hello), label)
             except Unread as error:
                 self._drop()
-                self._pause(error, deadline_s)
+                if unread:  # the first time it was a worker that gave way to the next one, which is there already
+                    self._pause(error, deadline_s)
+                unread += 1
                 continue
             except Broken as error:
                 self._drop()
