@@ -1,4 +1,4 @@
-"""The benchmark of the voyage at a small n: what it prints, and that it fails where nothing was measured."""
+"""The benchmarks of the voyage and of the agent at a small n: what they print, and that they fail on nothing."""
 
 import json
 import os
@@ -6,14 +6,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks import form, spread, voyage
+from benchmarks import agent_load, form, spread, voyage
 from benchmarks.form import Failed, Result, Row
+from tests.support.wait import wait_until
 from wherry.controller.adapters import mosquitto
 
 ROOT = Path(__file__).parents[2]
 HEADLINE = {"mqtt_ratio_to_bare", "supervisor_rss_mb", "worker_recovery_s"}
+AGENT_HEADLINE = {
+    "fast_ratio_to_bare", "http_overhead_ms", "crash_to_answer_s", "switch_p99_ratio", "switch_dropped",
+    "supervisor_rss_mb",
+}  # fmt: skip
 RESULT = Result(
     headline={"speed_s": 2.0},
     n={"runs": 3},
@@ -43,6 +49,24 @@ def test_a_quick_run_from_anywhere_prints_json_alone(tmp_path: Path) -> None:
     assert found["versions"].keys() & {"mosquitto", "amqtt"}
     assert all(row["bare_value"] > 0 and row["n"] for row in found["rows"])
     assert os.uname().nodename not in done.stdout
+
+
+@pytest.mark.slow
+def test_a_quick_run_over_the_agent_prints_json_alone(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "agent.py"), "--quick", "--json"],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=150,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found.keys() >= AGENT_HEADLINE | {"machine", "versions", "n", "rows"}
+    assert found["fast_ratio_to_bare"] > 1, "doing more cannot take less"
+    assert found["http_overhead_ms"] > 0
+    assert 0.05 < found["crash_to_answer_s"] < 20
+    assert found["switch_dropped"] == 0
+    assert found["n"]["switch_requests"] > 100
+    assert 10 < found["supervisor_rss_mb"] < 60
+    assert all(row["bare_value"] > 0 and row["n"] for row in found["rows"])
 
 
 @pytest.mark.slow
@@ -78,6 +102,24 @@ def test_a_benchmark_that_measured_nothing_fails_with_one_line(
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err == "bench: nothing arrived\n"
+
+
+def test_requests_that_nobody_answers_are_counted_as_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control of the switch."""
+    monkeypatch.setattr(agent_load, "TIMEOUT_S", 0.1)
+    with agent_load.Load(tmp_path, np.zeros((1, 4), np.int8), 50.0) as load:
+        wait_until(lambda: len(load.asked) > agent_load.CLIENTS, "requests were asked")
+    assert all(asked.version is None for asked in load.asked)
+    assert len(load.failures) == len(load.asked)
+    assert load.first_of(1) is None
+
+
+def test_a_request_that_is_late_counts_from_when_it_was_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each waits 0.1 s for nobody and is followed at once by the next, so that they fall behind."""
+    monkeypatch.setattr(agent_load, "TIMEOUT_S", 0.1)
+    with agent_load.Load(tmp_path, np.zeros((1, 4), np.int8), 400.0) as load:
+        wait_until(lambda: len(load.asked) >= 4 * agent_load.CLIENTS, "requests fell behind")
+    assert max(asked.latency_s for asked in load.asked) > 2 * agent_load.TIMEOUT_S
 
 
 def test_a_blob_that_is_missing_or_wrong_is_no_download(tmp_path: Path) -> None:
