@@ -23,10 +23,10 @@ def fit(array: Tensor, spec: TensorSpec) -> Tensor:
     if array.shape not in shapes_of_one(spec):
         raise Unfit(f"{spec.name} is {list(array.shape)}, the model takes {list(spec.shape)}{_layout(spec)}")
     if is_stored(array.dtype, spec):
-        return np.ascontiguousarray(array.reshape(spec.shape))
+        return np.ascontiguousarray(array).reshape(spec.shape)  # in this order: it turns a scalar into a row
     check_raw(array, spec, spec.name)
     try:
-        return np.ascontiguousarray(prepare(array, spec).reshape(spec.shape))
+        return np.ascontiguousarray(prepare(array, spec)).reshape(spec.shape)
     except ValueError as error:
         raise Unfit(f"{spec.name}: {error}") from error
 

@@ -11,6 +11,7 @@ Rules upheld here:
 """
 
 import asyncio
+import contextlib
 import queue
 import socket
 import threading
@@ -68,9 +69,10 @@ class HttpServer:
             raise OrderRefused(f"cannot listen on a socket of the data plane: {error}") from error
 
     def begin_drain(self, drain_s: float) -> None:
-        """Does not wait."""
+        """Does not wait. Harmless where everybody has left already."""
         self._drain_s = drain_s
-        self._loop.call_soon_threadsafe(self._drain.set)
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._drain.set)
 
     def join(self) -> None:
         """Wait until everybody has been answered, and has left or was idle for `drain_s`."""
