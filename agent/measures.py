@@ -62,7 +62,7 @@ class Tally:
         self.inferences = self.errors = self.labelled = self.correct = 0
         self.rss_bytes = 0
         self.memory = Trace()
-        self.last_error = self.remark = ""
+        self.last_error = ""
 
     def add(self, window: Window) -> None:
         self._latency.merge(window.latency)
@@ -76,7 +76,6 @@ class Tally:
         self.rss_bytes = window.rss_bytes
         self.memory.add(self.window_s, window.rss_bytes)
         self.last_error = window.last_error or self.last_error
-        self.remark = window.remark or self.remark
 
     def p95_ms(self) -> float | None:
         return self._latency.quantile_ms(0.95)

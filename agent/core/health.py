@@ -27,7 +27,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """All that was seen since the switch; what is of the incumbent is None where nothing served before.
 
     `memory` has the worker's memory by window. `broker_before` is whether the broker was in reach at the switch.
-    `remark` is what the worker said last of its feed. `committed_before` is whether this device has
+    `remark` is what the slot's feeder said last. `committed_before` is whether this device has
     committed the very version already, and goes back to it.
     """
 

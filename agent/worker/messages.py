@@ -18,15 +18,6 @@ from wherry.protocol.profile import Confidence, Predictions
 from wherry.protocol.runtime import Family
 from wherry.protocol.types import Count, Name, Reason, Seconds, Struct
 
-
-class Feed(Struct, frozen=True, kw_only=True):
-    """A directory of `.npz` files with `x`, or an array for each input by its name ([N, ...], stored or raw, see
-    feed.py), and optionally `y` ([N], class indices), read in name order, again and again, at `rate_hz`."""
-
-    directory: str
-    rate_hz: Annotated[float, msgspec.Meta(gt=0, le=10_000)] = 10.0
-
-
 Listener = Literal["http", "fast"]
 """What is spoken on a listening socket: the Open Inference Protocol, or the frames of `wherry.agent.client`."""
 
@@ -90,7 +81,6 @@ class Serve(Order, frozen=True, kw_only=True, tag="serve"):
     The open files are listening sockets; `listeners` says what is spoken on each.
     """
 
-    feed: Feed | None = None
     window_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
     listeners: Annotated[tuple[Listener, ...], msgspec.Meta(max_length=8)] = ()
     max_request_bytes: Count = 16 * 1024 * 1024
@@ -127,16 +117,13 @@ class Serving(Answer, frozen=True, kw_only=True, tag="serving"):
 class Window(Answer, frozen=True, kw_only=True, tag="window"):
     """What happened since the window before; see Telemetry for the fields.
 
-    `errors` are inferences that failed. `bad_files` of the feed could not be used, which is no fault of the
-    model; `remark` is the last thing to know about the feed. `cpu_s` is what all threads of the worker used.
+    `errors` are inferences that failed. `cpu_s` is what all threads of the worker used.
     """
 
     window_s: Seconds
     inferences: Count
     errors: Count
     last_error: Reason = ""
-    bad_files: Count = 0
-    remark: Reason = ""
     latency: LatencySketch
     labelled: Count = 0
     correct: Count = 0

@@ -18,8 +18,7 @@ class WindowCounts:
         self._start_cpu_s = process_time()
         self._latency = LatencyWindow()
         self._inferences = self._errors = self._labelled = self._correct = 0
-        self._bad_files = 0
-        self._last_error = self._remark = ""
+        self._last_error = ""
         self._predictions: Counter[int] = Counter()
         self._confidence = [0] * CONFIDENCE_BINS
 
@@ -40,23 +39,12 @@ class WindowCounts:
         self._errors += 1
         self._last_error = reason
 
-    def pass_over(self, reason: str) -> None:
-        """One file of the feed that cannot be used: the board's trouble, not the model's failure."""
-        self._bad_files += 1
-        self._remark = reason
-
-    def mention(self, reason: str) -> None:
-        """Something else about the feed for a person to know."""
-        self._remark = reason
-
     def window(self, now_s: float, rss_bytes: int) -> Window:
         return Window(
             window_s=max(now_s - self._start_s, 0.0),
             inferences=self._inferences,
             errors=self._errors,
             last_error=clip_reason(self._last_error),
-            bad_files=self._bad_files,
-            remark=clip_reason(self._remark),
             latency=self._latency.sketch(),
             labelled=self._labelled,
             correct=self._correct,

@@ -20,7 +20,8 @@ from tests.support.live_worker import DEADLINE_S, FAMILIES, LiveWorker, TinyCase
 from wherry.agent.adapters import worker_process
 from wherry.agent.adapters.probe import probe_runtimes
 from wherry.agent.adapters.worker_process import WorkerEnded, WorkerProcess, WorkerSaid
-from wherry.agent.worker.messages import Feed, Loaded, Refused, Serve, Serving, Stop, Stopped, Window
+from wherry.agent.client import Client
+from wherry.agent.worker.messages import Identity, Load, Loaded, Refused, Serve, Serving, Stop, Stopped, Window
 from wherry.protocol.runtime import Family
 
 pytestmark = pytest.mark.slow
@@ -92,23 +93,6 @@ def test_a_model_without_its_last_bytes_gets_an_answer_or_ends(tiny: TinyCase, f
         assert isinstance(event, WorkerEnded) or isinstance(event.answer, Loaded | Refused)
 
 
-def test_a_file_whose_name_is_no_text_is_passed_over_and_named(tiny: TinyCase) -> None:
-    feed = tiny.feed(np.zeros(60, np.int64))
-    Path(os.fsdecode(os.fsencode(feed) + b"/caf\xe9.npz")).write_bytes(b"not an archive")
-    with LiveWorker() as worker:
-        worker.send(tiny.load("litert"))
-        worker.said(Loaded)
-        worker.send(Serve(feed=Feed(directory=str(feed), rate_hz=1000.0), window_s=0.2))
-        worker.said(Serving)
-        windows = [worker.said(Window) for _ in range(3)]
-        worker.send(Stop())
-        assert worker.ended().exit_code == 0
-    assert "caf\\udce9.npz" in "".join(window.remark for window in windows)
-    assert sum(window.bad_files for window in windows) > 0
-    assert sum(window.errors for window in windows) == 0
-    assert sum(window.inferences for window in windows) > 60
-
-
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
 def test_a_killed_worker_is_told_with_its_signal(tiny: TinyCase, number: signal.Signals) -> None:
     with LiveWorker() as worker:
@@ -142,7 +126,7 @@ def test_a_stopped_process_is_closed_by_force(tiny: TinyCase) -> None:
 
 
 def test_a_worker_that_reads_no_orders_is_killed_and_never_waited_for(tiny: TinyCase) -> None:
-    order = Serve(feed=Feed(directory="/" + "x" * 60_000))
+    order = Load(family="litert", inputs=(), outputs=(), identity=Identity(model="x" * 60_000), files=0)
     with LiveWorker() as worker:
         os.kill(worker.process.pid, signal.SIGSTOP)
         for _ in range(20):
@@ -222,8 +206,7 @@ def test_garbage_from_the_supervisor_ends_the_worker() -> None:
 
 
 def test_a_slow_consumer_loses_no_inference_and_stops_no_worker(tiny: TinyCase) -> None:
-    rate_hz = 5000.0
-    directory = tiny.feed(np.zeros(60, np.int64))
+    asked = 5000
     gate = threading.Event()
     windows: list[Window] = []
     serving, ended = threading.Event(), threading.Event()
@@ -242,24 +225,20 @@ def test_a_slow_consumer_loses_no_inference_and_stops_no_worker(tiny: TinyCase) 
         order, path = tiny.load("litert")
         with path.open("rb") as file:
             worker.send(order, [file.fileno()])
-        worker.send(Serve(feed=Feed(directory=str(directory), rate_hz=rate_hz), window_s=0.0005))
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(tiny.directory / "main.fast.sock"))
+            listener.listen()
+            worker.send(Serve(window_s=0.0005, listeners=("fast",), files=1), [listener.fileno()])
         assert serving.wait(DEADLINE_S)
-        busy_s = cpu_s(worker.pid)
-        wait_until(lambda: cpu_s(worker.pid) > busy_s + 0.3)
+        with Client(directory=tiny.directory) as client:
+            tiny.ask(client, asked, np.zeros(60, np.int64))
         gate.set()
         worker.send(Stop())
         assert ended.wait(DEADLINE_S)
     finally:
         worker.close()
-    elapsed_s = sum(window.window_s for window in windows)
-    assert sum(window.labelled for window in windows) == sum(window.inferences for window in windows) > 0
+    assert sum(window.labelled for window in windows) == sum(window.inferences for window in windows) == asked
     assert max(window.window_s for window in windows) > 0.05, "some windows must have waited for their reader"
-    assert sum(window.inferences for window in windows) <= elapsed_s * rate_hz + 2
-
-
-def cpu_s(pid: int) -> float:
-    times = psutil.Process(pid).cpu_times()
-    return times.user + times.system
 
 
 SUPERVISOR = """

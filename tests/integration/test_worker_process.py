@@ -15,7 +15,6 @@ from wherry.agent.adapters import probe_model
 from wherry.agent.adapters.probe import probe_families, probe_runtimes
 from wherry.agent.worker import runtimes
 from wherry.agent.worker.messages import (
-    Feed,
     Load,
     Loaded,
     Refused,
@@ -43,11 +42,9 @@ def tiny(tmp_path: Path) -> TinyCase:
     return TinyCase(tmp_path)
 
 
-def collect(worker: LiveWorker, samples: int) -> tuple[list[Window], int]:
-    """All windows until at least `samples` inferences, and those that come with the stop; the count too."""
+def collect(worker: LiveWorker) -> tuple[list[Window], int]:
+    """All windows until the end, which is asked for; the count of inferences too."""
     windows: list[Window] = []
-    while sum(window.inferences + window.errors for window in windows) < samples:
-        windows.append(worker.said(Window))
     worker.send(Stop())
     while isinstance(answer := worker.said(Window, Stopped), Window):
         windows.append(answer)
@@ -105,15 +102,14 @@ def test_the_counted_accuracy_is_the_one_computed_directly(tiny: TinyCase, famil
     tops = np.argmax(tiny.outputs(family), axis=1)
     labels = tops.copy()
     labels[::3] = (labels[::3] + 1) % 4
-    directory = tiny.feed(labels)
     with LiveWorker() as worker:
         worker.send(tiny.load(family))
         worker.said(Loaded)
-        worker.send(Serve(feed=Feed(directory=str(directory), rate_hz=400.0), window_s=0.1))
-        worker.said(Serving)
-        windows, count = collect(worker, 150)
+        with worker.asked(tiny.directory, window_s=0.1) as client:
+            tiny.ask(client, 150, labels)
+        windows, count = collect(worker)
     cycle = np.arange(count) % len(labels)
-    assert count >= 150
+    assert count == 150
     assert sum(window.errors for window in windows) == 0
     assert sum(window.labelled for window in windows) == count
     assert sum(window.correct for window in windows) == int((tops == labels)[cycle].sum())
@@ -122,18 +118,6 @@ def test_the_counted_accuracy_is_the_one_computed_directly(tiny: TinyCase, famil
         predictions.update(window.predictions)
         assert window.latency.count == window.inferences
     assert predictions == Counter(tops[cycle].tolist())
-
-
-def test_a_feed_follows_its_rate_by_count(tiny: TinyCase) -> None:
-    directory = tiny.feed(np.zeros(60, np.int64))
-    with LiveWorker() as worker:
-        worker.send(tiny.load("litert"))
-        worker.said(Loaded)
-        worker.send(Serve(feed=Feed(directory=str(directory), rate_hz=50.0), window_s=0.2))
-        worker.said(Serving)
-        windows, count = collect(worker, 60)
-    elapsed_s = sum(window.window_s for window in windows)
-    assert count <= elapsed_s * 50.0 + 2  # a loaded machine may be slower, and must never be faster
 
 
 def test_orders_are_taken_while_serving(tiny: TinyCase) -> None:
@@ -213,7 +197,6 @@ def test_a_real_network_scores_the_same_through_the_process(tmp_path: Path, fami
     path = MODELS / "resnet8_int8_reference.tflite"
     with np.load(MODELS / "cifar10_test_1000.npz") as data:
         x, y = data["x"][:200].astype(np.float32), data["y"][:200].astype(np.int64).reshape(-1)
-    np.savez(tmp_path / "pictures.npz", x=x, y=y)
     stored = (x.astype(np.int16) - 128).astype(np.int8)
     outputs = outputs_of(family, path, stored)
     order = Handed(Load(family=family, inputs=(RESNET_INPUT,), outputs=(RESNET_OUTPUT,)), path)
@@ -222,9 +205,11 @@ def test_a_real_network_scores_the_same_through_the_process(tmp_path: Path, fami
         worker.said(Loaded)
         worker.send(resnet_self_test(tmp_path / "golden", family, stored[:8], outputs[:8]))
         assert worker.said(SelfTested).ok
-        worker.send(Serve(feed=Feed(directory=str(tmp_path), rate_hz=1000.0), window_s=0.2))
-        worker.said(Serving)
-        windows, count = collect(worker, 200)
+        with worker.asked(tmp_path, window_s=0.2) as client:
+            for picture, label in zip(x, y.tolist(), strict=True):
+                client.infer(picture, label=label)
+        windows, count = collect(worker)
+    assert count == len(y)
     right = (np.argmax(outputs, axis=1) == y)[np.arange(count) % len(y)]
     assert sum(window.correct for window in windows) == int(right.sum())
     assert right.mean() > 0.7

@@ -37,8 +37,6 @@ class Conduct(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms: float = 1.0
     inferences: int = 100
     errors: int = 0
-    bad_files: int = 0
-    remark: str = ""
     rss_bytes: int = 50_000_000
     refuses: str = ""
     fails_test: str = ""
@@ -103,8 +101,6 @@ class FakeWorker:
                 window_s=1.0,
                 inferences=self.conduct.inferences,
                 errors=self.conduct.errors,
-                bad_files=self.conduct.bad_files,
-                remark=self.conduct.remark,
                 latency=latency.sketch(),
                 rss_bytes=self.conduct.rss_bytes,
             )

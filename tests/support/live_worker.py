@@ -1,7 +1,10 @@
 """A real worker process, with what it says in a queue, and the tiny model on disk for it."""
 
+import contextlib
 import queue
+import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self, TypeVar
@@ -11,8 +14,9 @@ import numpy.typing as npt
 
 from tests.support.tiny_model import Dense, random_dense
 from wherry.agent.adapters.worker_process import WorkerEnded, WorkerProcess, WorkerSaid
+from wherry.agent.client import Client
 from wherry.agent.worker import runtimes
-from wherry.agent.worker.messages import Answer, AnyOrder, Load, SelfTest
+from wherry.agent.worker.messages import Answer, AnyOrder, Load, SelfTest, Serve, Serving
 from wherry.protocol.golden import GoldenSet, GoldenVector, encode_golden
 from wherry.protocol.manifest import Tolerance
 from wherry.protocol.runtime import Family
@@ -49,6 +53,17 @@ class LiveWorker:
             return
         with what.path.open("rb") as file:
             self.process.send(what.order, [file.fileno()])
+
+    @contextlib.contextmanager
+    def asked(self, directory: Path, window_s: float) -> Iterator[Client]:
+        """Let it serve on a socket of its own, and ask it."""
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(directory / "main.fast.sock"))
+            listener.listen()
+            self.process.send(Serve(window_s=window_s, listeners=("fast",), files=1), [listener.fileno()])
+            with Client(directory=directory) as client:
+                self.said(Serving)
+                yield client
 
     def said(self, *kinds: type[A]) -> A:
         """The next answer, which must be of one of `kinds`."""
@@ -100,10 +115,7 @@ class TinyCase:
         limits = Tolerance(family=family, max_abs=1, min_cosine=0.999, min_top1_share=1)
         return Handed(SelfTest(tolerance=limits), path)
 
-    def feed(self, labels: npt.NDArray[np.int64]) -> Path:
-        """A directory with `x` in two files, so labelled."""
-        directory = self.directory / "feed"
-        directory.mkdir()
-        np.savez(directory / "a.npz", x=self.x[:40], y=labels[:40])
-        np.savez(directory / "b.npz", x=self.x[40:], y=labels[40:])
-        return directory
+    def ask(self, client: Client, count: int, labels: npt.NDArray[np.int64]) -> None:
+        """`count` inferences, over and over `x`, so labelled."""
+        for index in range(count):
+            client.infer(self.x[index % len(self.x)], label=int(labels[index % len(labels)]))

@@ -1,6 +1,6 @@
 """A whole supervisor in one thread, with a clock that a test moves, a fake link and fake workers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -8,6 +8,7 @@ import msgspec
 import structlog
 
 from tests.support.cargo_hold import DEVICE, FLEET, Version, desire
+from tests.support.fake_feeder import Feeding
 from tests.support.fake_link import FakeLink
 from tests.support.fake_worker import Yard
 from wherry.agent.adapters.broker import Arrived
@@ -101,12 +102,16 @@ class Rig:
         if not can_save:
             self.break_record()
         self.inbox: Inbox = Inbox()
+        self.feeding = Feeding(self.inbox.put)
         self.yard = Yard()
         self.yard.conduct, self.yard.is_full = self.conduct, is_full
         self.link = FakeLink(self.inbox.put)
         self.link.retained = self.retained
         timers = Timers(self.clock.now_s)
-        log = structlog.wrap_logger(None, processors=[_drop], wrapper_class=structlog.make_filtering_bound_logger(0))
+        self.told: list[dict[str, object]] = []
+        log = structlog.wrap_logger(
+            None, processors=[self._hear], wrapper_class=structlog.make_filtering_bound_logger(0)
+        )
         outbox = Outbox(
             fleet=FLEET, device=DEVICE, boot_id=f"boot-{self.boots}", link=self.link, spool=self.store.events,
             clock=self.clock, on_trouble=self._trouble,
@@ -115,6 +120,7 @@ class Rig:
             config=self.config, store=self.store, link=self.link, http=self.http, chance=lambda: 0.5,
             start_worker=self.yard.start, on_worker=self.inbox.put, metrics=StillMetrics(), runtimes=runtimes,
             clock=self.clock, timers=timers, log=log, manager=self.manager, put_bundle=self.put_bundle,
+            start_feeder=self.feeding.start,
         )  # fmt: skip
         birth = Birth(
             boot_id=f"boot-{self.boots}", agent_version="0", machine="test", os="test", python="3", cpu_count=1,
@@ -188,6 +194,12 @@ class Rig:
     def reported(self) -> Reported:
         return self.sent(Reported)[-1]
 
+    def _hear(self, _logger: object, level: str, told: MutableMapping[str, object]) -> str:
+        """Keep warnings and worse, for tests that ask for them."""
+        if level not in ("debug", "info"):
+            self.told.append(dict(told))
+        raise structlog.DropEvent
+
     def break_record(self) -> None:
         """Let saving the record fail: directories have the names of its copies."""
         for path in self._copies():
@@ -211,10 +223,6 @@ class Rig:
 
 def _aside(path: Path) -> Path:
     return path.with_suffix(".aside" + path.suffix)
-
-
-def _drop(*_: object) -> dict[str, object]:
-    raise structlog.DropEvent
 
 
 Condition = Callable[[], bool]

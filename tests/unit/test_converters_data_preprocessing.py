@@ -1,13 +1,14 @@
 """What `--preprocess` says, read, pointed at where it is wrong, and done the same on the device."""
 
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.support.sample_files import FIRST, IDS, LAST, PICTURES, TABLE, refused, save, take
-from wherry.agent.worker.feed import Sample, samples
+from wherry.agent.feeder.directory import Directory
+from wherry.agent.feeder.samples import Sample
+from wherry.agent.worker.fit import fit
 from wherry.converters.data import parse_preprocess
 from wherry.converters.errors import BadRequest
 from wherry.converters.model import End
@@ -108,5 +109,7 @@ def test_the_device_prepares_a_raw_sample_as_the_converter_did(tmp_path: Path, e
         preprocessing=how.get("", Preprocessing()),
     )
     converted = to_stored(real if end is LAST else real.transpose(0, 2, 3, 1), spec)
-    on_device = [sample for sample in islice(samples(tmp_path, [spec]), len(PICTURES)) if isinstance(sample, Sample)]
-    assert np.array_equal(np.concatenate([sample.inputs[0] for sample in on_device]), converted)
+    files = Directory(tmp_path)
+    items = [files.take([spec]) for _ in PICTURES]
+    on_device = [fit(item.inputs[0], spec) for item in items if isinstance(item, Sample)]
+    assert np.array_equal(np.concatenate(on_device), converted)

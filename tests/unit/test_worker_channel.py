@@ -17,11 +17,11 @@ from wherry.agent.worker.channel import (
     encode,
 )
 from wherry.agent.worker.errors import ChannelBroken, ChannelClosed
-from wherry.agent.worker.messages import Feed, Refused, SelfTest, Serve, Stop, Stopped
+from wherry.agent.worker.messages import Identity, Load, Refused, SelfTest, Serve, Stop, Stopped
 from wherry.protocol.manifest import Tolerance
 from wherry.protocol.types import MAX_REASON_CHARS
 
-ORDERS = [Serve(feed=Feed(directory="/data", rate_hz=5.0)), Stop(), Serve()]
+ORDERS = [Serve(window_s=5.0, max_request_bytes=4096), Stop(), Serve()]
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_a_length_over_the_limit_is_refused_before_the_body_comes() -> None:
 
 def test_a_message_over_the_limit_is_never_sent() -> None:
     with pytest.raises(ValueError, match="exceeds the limit"):
-        encode(Serve(feed=Feed(directory="x" * MAX_MESSAGE_BYTES)))
+        encode(Load(family="litert", inputs=(), outputs=(), identity=Identity(model="x" * MAX_MESSAGE_BYTES)))
 
 
 def test_whatever_is_not_an_answer_breaks_the_channel_and_nothing_else() -> None:

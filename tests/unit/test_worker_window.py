@@ -32,11 +32,10 @@ def test_a_long_reason_is_clipped_to_what_a_message_carries() -> None:
 
 def test_a_reason_with_bytes_that_are_no_text_can_be_sent() -> None:
     counts = WindowCounts(0.0)
-    counts.pass_over(f"{os.fsdecode(b'caf' + bytes([0xE9]))}.npz: damaged \ud800")
+    counts.fail(f"{os.fsdecode(b'caf' + bytes([0xE9]))}.npz: damaged \ud800")
     window = counts.window(1.0, 1)
     assert decode_answer(encode(window)[4:]) == window
-    assert window.remark == "caf\\udce9.npz: damaged \\ud800"
-    assert (window.bad_files, window.errors) == (1, 0)
+    assert window.last_error == "caf\\udce9.npz: damaged \\ud800"
 
 
 def test_latency_quantiles_come_from_what_was_added() -> None:

@@ -11,7 +11,6 @@ from tests.support.rig import Rig
 from wherry.agent.config import WorkerConfig
 from wherry.protocol import topics
 from wherry.protocol.manifest import HealthLimits
-from wherry.protocol.up import Telemetry
 
 V1, V2, V3 = make_version(1), make_version(2), make_version(3)
 
@@ -223,22 +222,6 @@ def test_a_probation_that_never_gathers_evidence_is_a_breach(rig: Rig) -> None:
     rig.want(1, version)
     rig.wait(40)
     assert "of 10000 inferences within 30 s" in rig.events("reverted")[0].reason
-
-
-def test_files_of_the_feed_that_cannot_be_used_are_not_held_against_a_version(rig: Rig) -> None:
-    rig.conduct[V1.assignment.artifact] = Conduct(bad_files=50, remark="b.npz: File is not a zip file")
-    rig.deploy(1, V1)
-    assert rig.slot.state == "running"
-    rig.wait(20)
-    assert sum(window.errors for window in rig.sent(Telemetry)) == 0
-
-
-def test_a_probation_without_evidence_says_what_ails_the_feed(rig: Rig) -> None:
-    rig.conduct[V1.assignment.artifact] = Conduct(inferences=0, bad_files=50, remark="b.npz: File is not a zip file")
-    rig.deploy(1, V1)
-    assert rig.slot.state == "probation"
-    rig.wait(60)
-    assert rig.events("reverted")[0].reason == ("0 of 200 inferences within 60 s; feed: b.npz: File is not a zip file")
 
 
 def test_slots_do_not_disturb_each_other(tmp_path: Path) -> None:

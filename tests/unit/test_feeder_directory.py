@@ -1,11 +1,10 @@
-"""The directory feed: order, types, quantization, and every kind of bad file."""
+"""The source that is a directory: order, types, quantization, and every kind of bad file."""
 
 import os
 import pickle
 import random
 import re
 import zipfile
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,10 @@ import numpy as np
 import pytest
 
 from tests.support.fake_interpreter import INPUT
-from wherry.agent.worker import feed
-from wherry.agent.worker.feed import BadFile, Idle, Sample, samples
+from wherry.agent.feeder import directory as source
+from wherry.agent.feeder.directory import Directory
+from wherry.agent.feeder.samples import Bad, Idle, Item, Sample
+from wherry.agent.worker.fit import fit
 from wherry.protocol.manifest import DType, Preprocessing, Quantization, TensorSpec
 from wherry.protocol.preparation import to_stored
 
@@ -25,12 +26,13 @@ def save(directory: Path, name: str, **arrays: Any) -> None:
     np.savez(directory / name, **arrays)
 
 
-def take(directory: Path, count: int, spec: TensorSpec = INPUT) -> list[Sample | BadFile | Idle]:
-    return list(islice(samples(directory, [spec]), count))
+def take(directory: Path, count: int, spec: TensorSpec = INPUT) -> list[Item]:
+    files = Directory(directory)
+    return [files.take([spec]) for _ in range(count)]
 
 
-def firsts(items: list[Sample | BadFile | Idle]) -> list[int]:
-    return [int(item.inputs[0][0, 0]) for item in items if isinstance(item, Sample)]
+def firsts(items: list[Item]) -> list[int]:
+    return [int(np.ravel(item.inputs[0])[0]) for item in items if isinstance(item, Sample)]
 
 
 def rows(*values: int) -> Any:
@@ -51,20 +53,20 @@ def test_labels_come_along_where_there_are_any(tmp_path: Path) -> None:
 
 def test_new_files_are_seen_at_the_next_cycle(tmp_path: Path) -> None:
     save(tmp_path, "a.npz", x=rows(1))
-    items = samples(tmp_path, [INPUT])
-    found = [next(items)]
+    files = Directory(tmp_path)
+    found = [files.take([INPUT])]
     save(tmp_path, "b.npz", x=rows(2))
-    assert firsts([*found, *islice(items, 3)]) == [1, 1, 2, 1]
+    assert firsts([*found, *(files.take([INPUT]) for _ in range(3))]) == [1, 1, 2, 1]
 
 
 def test_a_file_that_vanishes_before_its_turn_is_a_bad_file(tmp_path: Path) -> None:
     save(tmp_path, "a.npz", x=rows(1))
     save(tmp_path, "b.npz", x=rows(2))
-    items = samples(tmp_path, [INPUT])
-    next(items)
+    files = Directory(tmp_path)
+    files.take([INPUT])
     (tmp_path / "b.npz").unlink()
-    assert isinstance(next(items), BadFile)
-    assert isinstance(next(items), Sample)
+    assert isinstance(files.take([INPUT]), Bad)
+    assert isinstance(files.take([INPUT]), Sample)
 
 
 def test_floats_are_quantized_with_halves_away_from_zero_and_saturation() -> None:
@@ -88,10 +90,8 @@ def test_float_x_is_quantized_for_integers_and_kept_for_floats(tmp_path: Path) -
     [real] = take(tmp_path, 1, FLOAT_INPUT)
     assert isinstance(whole, Sample)
     assert isinstance(real, Sample)
-    assert whole.inputs[0].dtype == np.int8
-    assert whole.inputs[0].tolist() == [[3, 3, 3, 3]]
-    assert real.inputs[0].dtype == np.float32
-    assert real.inputs[0].tolist() == [[2.0, 2.0, 2.0, 2.0]]
+    assert inputs_of(whole, INPUT) == [[[3, 3, 3, 3]]]
+    assert inputs_of(real, FLOAT_INPUT) == [[[2.0, 2.0, 2.0, 2.0]]]
 
 
 @pytest.mark.parametrize(
@@ -113,8 +113,8 @@ def test_a_file_of_the_wrong_content_is_named_once_a_cycle_and_passed_over(
     save(tmp_path, "a.npz", x=rows(1))
     save(tmp_path, "bad.npz", **arrays)
     items = take(tmp_path, 5)
-    assert [type(item) for item in items] == [Sample, BadFile, Sample, BadFile, Sample]
-    assert isinstance(items[1], BadFile)
+    assert [type(item) for item in items] == [Sample, Bad, Sample, Bad, Sample]
+    assert isinstance(items[1], Bad)
     assert re.search(word, items[1].reason)
 
 
@@ -125,7 +125,7 @@ def test_a_pickle_in_a_file_is_never_run(tmp_path: Path) -> None:
 
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("x.npy", pickle.dumps(Trap()))
-    assert isinstance(take(tmp_path, 1)[0], BadFile)
+    assert isinstance(take(tmp_path, 1)[0], Bad)
     assert not (tmp_path / "sprung").exists()
 
 
@@ -142,37 +142,37 @@ def test_damage_of_any_kind_is_a_bad_file_at_worst(tmp_path: Path) -> None:
             for _ in range(1 + attempt % 4):
                 data[chance.randrange(len(data))] = chance.randrange(256)
         (tmp_path / "a.npz").write_bytes(data)
-        bad += isinstance(next(samples(tmp_path, [INPUT])), BadFile)
+        bad += isinstance(Directory(tmp_path).take([INPUT]), Bad)
     assert bad > 100
 
 
 def test_a_file_that_unpacks_beyond_the_limit_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed, "MAX_UNPACKED_BYTES", 1000)
+    monkeypatch.setattr(source, "MAX_UNPACKED_BYTES", 1000)
     np.savez_compressed(tmp_path / "a.npz", x=np.zeros((300, 4), np.int8))
     [item] = take(tmp_path, 1)
-    assert isinstance(item, BadFile)
+    assert isinstance(item, Bad)
     assert "exceed the limit of 1000" in item.reason
 
 
 def test_a_missing_or_useless_directory_is_idle_until_something_comes(tmp_path: Path) -> None:
     directory = tmp_path / "later"
-    items = samples(directory, [INPUT])
-    missing = next(items)
+    files = Directory(directory)
+    missing = files.take([INPUT])
     assert isinstance(missing, Idle)
     assert "is not there" in missing.reason
     directory.mkdir()
     (directory / "notes.txt").write_text("not data")
-    empty = next(items)
+    empty = files.take([INPUT])
     assert isinstance(empty, Idle)
     assert "no usable .npz" in empty.reason
     save(directory, "a.npz", x=rows(5))
-    assert isinstance(next(items), Sample)
+    assert isinstance(files.take([INPUT]), Sample)
 
 
 def test_only_bad_files_make_a_cycle_that_ends_idle(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(b"")
     save(tmp_path, "b.npz", x=rows())
-    assert [type(item) for item in take(tmp_path, 4)] == [BadFile, BadFile, Idle, BadFile]
+    assert [type(item) for item in take(tmp_path, 4)] == [Bad, Bad, Idle, Bad]
 
 
 def test_what_is_no_file_is_passed_over(tmp_path: Path) -> None:
@@ -194,67 +194,70 @@ PICTURE = TensorSpec(
 ASIDE = TensorSpec(name="aside:0", shape=(1, 2), dtype="float32")
 
 
-def only(directory: Path, *specs: TensorSpec) -> Sample | BadFile | Idle:
-    return next(samples(directory, specs))
+def only(directory: Path, *specs: TensorSpec) -> Item:
+    return Directory(directory).take(specs)
 
 
-def inputs_of(item: Sample | BadFile | Idle) -> list[Any]:
+def inputs_of(item: Item, *specs: TensorSpec) -> list[Any]:
+    """As the client will store them."""
     assert isinstance(item, Sample), item
-    return [tensor.tolist() for tensor in item.inputs]
+    return [fit(tensor, spec).tolist() for tensor, spec in zip(item.inputs, specs, strict=True)]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32, np.float64])
 def test_raw_values_are_preprocessed_and_quantized(tmp_path: Path, dtype: Any) -> None:
     save(tmp_path, "a.npz", x=np.arange(12).reshape(1, 2, 2, 3).astype(dtype))
-    [stored] = inputs_of(only(tmp_path, PICTURE))
+    [stored] = inputs_of(only(tmp_path, PICTURE), PICTURE)
     assert np.ravel(stored).tolist() == [*range(-128, -116)]
 
 
 def test_what_is_stored_already_goes_in_as_it_is_in_spite_of_preprocessing(tmp_path: Path) -> None:
     save(tmp_path, "a.npz", x=np.arange(12, dtype=np.int8).reshape(1, 2, 2, 3))
-    assert np.ravel(inputs_of(only(tmp_path, PICTURE))).tolist() == [*range(12)]
+    assert np.ravel(inputs_of(only(tmp_path, PICTURE), PICTURE)).tolist() == [*range(12)]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_a_model_of_floats_gets_raw_values_preprocessed(tmp_path: Path, dtype: Any) -> None:
     spec = TensorSpec(name="x", shape=(1, 2), dtype="float32", preprocessing=UNIT)
     save(tmp_path, "a.npz", x=np.array([[0, 255]], dtype))
-    assert inputs_of(only(tmp_path, spec)) == [[[-0.5, 0.5]]]
+    assert inputs_of(only(tmp_path, spec), spec) == [[[-0.5, 0.5]]]
 
 
 def test_channels_are_counted_by_the_layout(tmp_path: Path) -> None:
     how = Preprocessing(mean=(1.0, 2.0, 3.0))
     first = TensorSpec(name="x", shape=(1, 3, 1, 2), dtype="float32", layout="NCHW", preprocessing=how)
     save(tmp_path, "a.npz", x=np.zeros((1, 3, 1, 2), np.uint8))
-    assert np.ravel(inputs_of(only(tmp_path, first))).tolist() == [-1, -1, -2, -2, -3, -3]
+    assert np.ravel(inputs_of(only(tmp_path, first), first)).tolist() == [-1, -1, -2, -2, -3, -3]
 
 
 def test_several_inputs_come_from_arrays_of_their_names(tmp_path: Path) -> None:
     save(
         tmp_path, "a.npz", image=np.zeros((2, 2, 2, 3), np.uint8), aside=np.eye(2, dtype=np.float32), y=np.array([4, 5])
     )
-    items = list(islice(samples(tmp_path, [PICTURE, ASIDE]), 2))
-    assert [inputs_of(item)[1] for item in items] == [[[1.0, 0.0]], [[0.0, 1.0]]]
+    files = Directory(tmp_path)
+    items = [files.take([PICTURE, ASIDE]) for _ in range(2)]
+    assert [inputs_of(item, PICTURE, ASIDE)[1] for item in items] == [[[1.0, 0.0]], [[0.0, 1.0]]]
     assert [item.label for item in items if isinstance(item, Sample)] == [4, 5]
 
 
 def test_a_single_input_is_also_found_by_its_name(tmp_path: Path) -> None:
     save(tmp_path, "a.npz", aside=np.ones((1, 2), np.float32))
-    assert inputs_of(only(tmp_path, ASIDE)) == [[[1.0, 1.0]]]
+    assert inputs_of(only(tmp_path, ASIDE), ASIDE) == [[[1.0, 1.0]]]
 
 
 def test_an_input_called_y_leaves_labels_to_the_classes(tmp_path: Path) -> None:
     specs = [TensorSpec(name=name, shape=(1, 2), dtype="float32") for name in ("x", "y")]
     save(tmp_path, "a.npz", x=np.zeros((1, 2)), y=np.ones((1, 2)), labels=np.array([3]))
     item = only(tmp_path, *specs)
-    assert inputs_of(item) == [[[0.0, 0.0]], [[1.0, 1.0]]]
+    assert inputs_of(item, *specs) == [[[0.0, 0.0]], [[1.0, 1.0]]]
     assert isinstance(item, Sample)
     assert item.label == 3
 
 
 def test_an_input_without_a_batch_takes_samples_of_its_whole_shape(tmp_path: Path) -> None:
     save(tmp_path, "a.npz", x=np.ones((3, 5), np.float32))
-    assert inputs_of(only(tmp_path, TensorSpec(name="x", shape=(5,), dtype="float32"))) == [[1.0] * 5]
+    spec = TensorSpec(name="x", shape=(5,), dtype="float32")
+    assert inputs_of(only(tmp_path, spec), spec) == [[1.0] * 5]
 
 
 @pytest.mark.parametrize(
@@ -280,5 +283,24 @@ def test_what_cannot_be_prepared_is_a_bad_file(
 ) -> None:
     save(tmp_path, "a.npz", **arrays)
     item = only(tmp_path, *specs)
-    assert isinstance(item, BadFile)
+    assert isinstance(item, Bad)
     assert re.search(word, item.reason)
+
+
+def test_the_place_is_kept_when_a_version_with_another_input_comes(tmp_path: Path) -> None:
+    save(tmp_path, "a.npz", x=rows(1, 2, 3), image=np.arange(36).reshape(3, 2, 2, 3))
+    files = Directory(tmp_path)
+    assert firsts([files.take([INPUT])]) == [1]
+    second, first_again = files.take([PICTURE]), files.take([INPUT])
+    assert isinstance(second, Bad), "x is none of its shape"
+    assert firsts([first_again]) == [1], "a new cycle: the file was the last one"
+
+
+def test_the_next_sample_goes_to_the_next_version_prepared_for_it(tmp_path: Path) -> None:
+    save(tmp_path, "a.npz", x=np.full((3, 4), 2.0, np.float32), y=np.array([5, 6, 7]))
+    files = Directory(tmp_path)
+    items = [files.take([spec]) for spec in (INPUT, FLOAT_INPUT, INPUT)]
+    assert [item.label for item in items if isinstance(item, Sample)] == [5, 6, 7]
+    assert [item.origin for item in items if isinstance(item, Sample)] == [
+        {"file": "a.npz", "index": index} for index in range(3)
+    ]

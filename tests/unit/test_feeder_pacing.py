@@ -2,7 +2,7 @@
 
 import pytest
 
-from wherry.agent.worker.pacing import Pacer
+from wherry.agent.feeder.pacing import Pacer
 
 
 def beats(pacer: Pacer, until_s: float, cost_s: float = 0.0, start_s: float = 0.0) -> int:

@@ -1,0 +1,121 @@
+"""The feeders of an agent, as its supervisor keeps them: started, heard, restarted, and ended with it."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.support.cargo_hold import make_version
+from tests.support.fake_worker import Conduct
+from tests.support.rig import Rig
+from wherry.agent.config import FeedConfig, ResultsConfig, SlotConfig, WorkerConfig
+from wherry.protocol.manifest import HealthLimits
+
+FEED = FeedConfig(directory="/feed", rate_hz=20)
+WORKER = WorkerConfig(silence_limit_s=10, restart_base_s=0.2, restart_limit_s=8, stable_s=30)
+V1 = make_version(1, health=HealthLimits(probation_s=5, min_inferences=200, deadline_s=60))
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    rig = Rig(tmp_path)
+    slots = {"main": SlotConfig(feed=FEED, results=ResultsConfig(log="/log")), "side": SlotConfig()}
+    rig.config = msgspec.structs.replace(rig.config, slots=slots, worker=WORKER)
+    return rig.boot()
+
+
+def pulses(rig: Rig, seconds: float) -> None:
+    """Time in which every feeder says something each second."""
+    for _ in range(int(seconds)):
+        rig.wait(1)
+        for feeder in rig.feeding.up:
+            feeder.say()
+        rig.settle()
+
+
+def test_a_slot_with_a_feed_has_a_feeder_from_the_start_and_others_have_none(rig: Rig) -> None:
+    (feeder,) = rig.feeding.feeders
+    assert (feeder.job.slot, feeder.job.feed, feeder.job.results.log) == ("main", FEED, "/log")
+
+
+def test_a_feeder_that_speaks_stays(rig: Rig) -> None:
+    pulses(rig, 60)
+    assert len(rig.feeding.feeders) == 1
+
+
+def test_a_feeder_that_ends_is_started_again_after_waits_that_grow_and_are_bounded(rig: Rig) -> None:
+    waits_s = []
+    for _ in range(10):
+        began_s, count = rig.clock.at_s, len(rig.feeding.feeders)
+        rig.feeding.feeders[-1].end("killed by signal 9 (SIGKILL)")
+        rig.settle()
+        while len(rig.feeding.feeders) == count:
+            rig.wait(0.5)
+            assert rig.clock.at_s - began_s < 10
+        waits_s.append(rig.clock.at_s - began_s)
+    assert waits_s[0] == 0.5
+    assert waits_s == sorted(waits_s)
+    assert waits_s[-1] == 4.0, "half of the limit, as chance would have it"
+    assert all(feeder.closed for feeder in rig.feeding.feeders[:-1])
+
+
+def test_a_feeder_that_was_stable_starts_at_once_when_it_ends(rig: Rig) -> None:
+    for _ in range(6):
+        rig.feeding.feeders[-1].end("exited with status 1")
+        rig.wait(8)
+    pulses(rig, 40)
+    count = len(rig.feeding.feeders)
+    rig.feeding.feeders[-1].end("exited with status 1")
+    rig.settle()
+    rig.wait(0.5)
+    assert len(rig.feeding.feeders) == count + 1
+
+
+def test_a_feeder_that_says_nothing_hangs_and_is_replaced(rig: Rig) -> None:
+    rig.wait(9.5)
+    assert len(rig.feeding.feeders) == 1
+    rig.wait(2)
+    first, second = rig.feeding.feeders
+    assert first.ended
+    assert not second.ended
+
+
+def test_feeders_leave_with_the_agent_and_are_not_started_again(rig: Rig) -> None:
+    rig.supervisor.leave()
+    assert [feeder.ended for feeder in rig.feeding.feeders] == [True]
+    rig.wait(30)
+    assert len(rig.feeding.feeders) == 1
+
+
+def test_a_probation_without_evidence_says_what_ails_the_feed(rig: Rig) -> None:
+    rig.conduct[V1.assignment.artifact] = Conduct(inferences=0)
+    rig.feeding.feeders[-1].say("an old story")
+    rig.deploy(1, V1)
+    assert rig.slot.state == "probation"
+    rig.feeding.feeders[-1].say("b.npz: File is not a zip file", passed_over=50)
+    pulses(rig, 60)
+    assert rig.events("reverted")[0].reason == "0 of 200 inferences within 60 s; feed: b.npz: File is not a zip file"
+
+
+def test_what_a_feed_remarked_before_the_probation_is_not_its_reason(rig: Rig) -> None:
+    rig.conduct[V1.assignment.artifact] = Conduct(inferences=0)
+    rig.feeding.feeders[-1].say("an old story")
+    rig.deploy(1, V1)
+    pulses(rig, 60)
+    assert rig.events("reverted")[0].reason == "0 of 200 inferences within 60 s"
+
+
+def test_a_feeder_that_cannot_start_is_the_reason_of_a_probation_without_evidence(rig: Rig) -> None:
+    rig.conduct[V1.assignment.artifact] = Conduct(inferences=0)
+    rig.deploy(1, V1)
+    for _ in range(60):
+        rig.feeding.feeders[-1].end("exited with status 1: a camera needs OpenCV")
+        rig.wait(1)
+    assert "; feed: the feeder ended: exited with status 1: a camera needs OpenCV" in rig.events("reverted")[0].reason
+
+
+def test_a_remark_is_logged_once_with_its_count(rig: Rig) -> None:
+    for _ in range(5):
+        rig.feeding.feeders[-1].say("b.npz: damaged", passed_over=3)
+        rig.settle()
+    assert rig.told == [{"event": "feed", "slot": "main", "reason": "b.npz: damaged", "passed_over": 3}]
