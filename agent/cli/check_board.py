@@ -9,8 +9,10 @@ from pathlib import Path
 from wherry.agent.adapters.clock import Clock
 from wherry.agent.adapters.metrics import temperature_c
 from wherry.agent.adapters.probe import probe_families
+from wherry.agent.adapters.sandbox import shortcomings, worker_sandbox
 from wherry.agent.cli.check import Check, fail, ok, warn
 from wherry.agent.config import Config
+from wherry.agent.errors import BadConfig
 
 BUILT_S = 1_767_225_600
 """The start of 2026: an earlier clock is wrong."""
@@ -121,10 +123,13 @@ def check_sandbox(config: Config) -> Iterator[Check]:
     if not config.sandbox.enabled:
         yield warn("sandbox", "switched off in the configuration", "set sandbox.enabled = true")
         return
-    lines = Path("/proc/self/status").read_text().splitlines()
-    missing = [] if any(line.startswith("Seccomp:") for line in lines) else ["seccomp in the kernel"]
-    missing += [] if util.find_spec("pyseccomp") is not None else ["the package pyseccomp"]
-    if missing and config.sandbox.seccomp:
-        yield warn("sandbox", f"without {' and '.join(missing)}: limits only", "pip install 'wherry[agent]'")
-    else:
-        yield ok("sandbox", "limits, no new privileges" + (", seccomp" if config.sandbox.seccomp else ""))
+    try:
+        worker_sandbox(config)
+        lacking = shortcomings(config)
+    except BadConfig as error:
+        yield fail("sandbox", f"{error.key}: {error.problem}", "add it to the board, or change the configuration")
+        return
+    for lack in lacking:
+        yield warn("sandbox", lack)
+    if not lacking:
+        yield ok("sandbox", "limits, no new privileges, Landlock" + (", seccomp" if config.sandbox.seccomp else ""))

@@ -8,6 +8,7 @@ import pytest
 
 from wherry.agent.adapters import sandbox
 from wherry.agent.adapters.sandbox import MAPPED_BYTES, shortcomings, worker_sandbox
+from wherry.agent.cli.check_board import check_sandbox
 from wherry.agent.config import Config, SandboxConfig, SlotConfig, WorkerConfig
 from wherry.agent.errors import BadConfig
 
@@ -75,3 +76,14 @@ def test_a_board_without_users_or_libseccomp_says_so_in_words(monkeypatch: pytes
     assert "workers run as root: there is no user stowaway" in told
     assert any("libnowhere.so.2 is missing" in lack for lack in told)
     assert not any("system calls" in lack for lack in shortcomings(config(seccomp=False)))
+
+
+@pytest.mark.usefixtures("root")
+def test_the_doctor_tells_what_is_lacking_and_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [check.verdict for check in check_sandbox(config(enabled=False))] == ["warn"]
+    (wrong,) = check_sandbox(config(user="stowaway"))
+    assert (wrong.verdict, wrong.says) == ("fail", "sandbox.user: there is no stowaway on this board")
+    monkeypatch.setattr(sandbox, "LIBRARY", "libnowhere.so.2")
+    told = [*check_sandbox(CONFIG)]
+    assert {check.verdict for check in told} == {"warn"}
+    assert any("libnowhere.so.2 is missing" in check.says for check in told)
