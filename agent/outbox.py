@@ -8,6 +8,7 @@ Rules upheld here:
 - Nothing here waits for the network.
 """
 
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -69,6 +70,7 @@ class Outbox:
         self._next_seq = 0
         self._batch = 0
         self._in_flight: set[tuple[int, int]] = set()
+        self._only_written: deque[tuple[int, int] | None] = deque(maxlen=IN_FLIGHT)
         self._unconfirmed: dict[_Numbered, int] = {}
         self._last_sent = -1
         self.online = False
@@ -107,11 +109,15 @@ class Outbox:
             self._on_trouble(str(error))
         self._send_events()
 
-    def taken(self, taken: Taken) -> None:
-        """The broker has an event: there is room for the next one."""
+    def taken(self, taken: Taken) -> bool:
+        """A message has gone; of an event, there is room for the next one. Whether the broker said so itself:
+        what it does not acknowledge, QoS 0, has gone when it is written to a socket, behind which there may be nobody.
+        """
         if taken.token in self._in_flight:
             self._in_flight.remove(taken.token)
             self._send_events()
+            return True
+        return taken.token not in self._only_written
 
     def confirmed(self, receipt: Receipt) -> None:
         """The controller has these events: forget them."""
@@ -128,7 +134,8 @@ class Outbox:
 
     def telemetry(self, telemetry: Telemetry, expiry_s: int) -> None:
         if self.online:
-            self._link.publish(self._topic("telemetry"), encode(telemetry), expiry_s=expiry_s)
+            token = self._link.publish(self._topic("telemetry"), encode(telemetry), expiry_s=expiry_s)
+            self._only_written.append(token)
 
     def logs(self, buffer: LogBuffer) -> None:
         """Send a batch; while offline the buffer keeps the oldest lines and counts the rest."""
@@ -138,7 +145,7 @@ class Outbox:
         batch = Log(boot_id=self._boot_id, batch=self._batch, lines=lines, dropped=dropped)
         self._batch += 1
         try:
-            self._link.publish(self._topic("log"), encode(batch))
+            self._only_written.append(self._link.publish(self._topic("log"), encode(batch)))
         except TooLarge as error:
             self._on_trouble(str(error))
 

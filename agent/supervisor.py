@@ -157,9 +157,7 @@ class Supervisor:
             case WorkerSaid() | WorkerEnded() | FeederSaid() | FeederEnded():
                 self._child_spoke(event)
             case Taken():
-                self._outbox.taken(event)
-                self._uploads.taken(event)
-                self._reached()
+                self._taken(event)
             case HttpBlock():
                 self._http_answered(event)
             case HttpUploaded():
@@ -199,6 +197,11 @@ class Supervisor:
         self._uploads.disconnected()
         for runner in self.runners.values():
             runner.cargo.disconnected()
+
+    def _taken(self, event: Taken) -> None:
+        if self._outbox.taken(event):
+            self._reached()
+        self._uploads.taken(event)
 
     def _reached(self) -> None:
         for runner in self.runners.values():

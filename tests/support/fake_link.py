@@ -21,6 +21,7 @@ class FakeLink:
         self.damage: dict[str, int] = {}
         self.online = False
         self.gives_receipts = True
+        self.is_mute = False
         self._session = 0
         self._mid = 0
 
@@ -46,7 +47,7 @@ class FakeLink:
         self._mid += 1
         self.sent.append(decode_up(topic.rsplit("/", 1)[1], payload))
         token = (self._session, self._mid)
-        if qos:
+        if not qos or not self.is_mute:  # QoS 0 is told of once it is written, as paho does
             self._on_event(Taken(token))
         if self.gives_receipts and isinstance(event := self.sent[-1], Event):
             receipt = Receipt(boot_id=event.boot_id, seqs=(event.seq,))

@@ -7,6 +7,7 @@ import pytest
 from tests.support.cargo_hold import make_version
 from tests.support.fake_worker import Conduct
 from tests.support.rig import Rig
+from wherry.protocol.up import Telemetry
 
 V1, V2 = make_version(1), make_version(2)
 PAST_DEADLINE_S = 70
@@ -70,3 +71,17 @@ def test_a_board_that_was_offline_at_the_switch_keeps_the_version_and_commits_it
     rig.link.connect()
     rig.wait(1)
     assert (rig.slot.state, rig.slot.incumbent) == ("running", V2.assignment.ref)
+
+
+def test_telemetry_that_was_written_to_a_socket_has_reached_nobody(rig: Rig) -> None:
+    """paho tells of QoS 0 when it is written, which goes on for a while when the broker is away."""
+    rig.conduct[V2.assignment.artifact] = Conduct(silent_at="serve")
+    rig.publish(V2)
+    rig.want(2, V2)
+    rig.link.is_mute = True
+    next(worker for worker in rig.yard.workers if worker.artifact == V2.assignment.artifact).serve_at_last()
+    rig.settle()
+    rig.wait(PAST_DEADLINE_S)
+    assert any(telemetry.ref == V2.assignment.ref for telemetry in rig.sent(Telemetry))
+    assert rig.slot.incumbent == V1.assignment.ref
+    assert rig.slot.quarantine == ()
