@@ -7,6 +7,7 @@ Rules upheld here:
 """
 
 import contextlib
+import select
 import socket
 from collections.abc import Sequence
 from http.client import HTTPConnection, HTTPException, HTTPResponse
@@ -259,7 +260,6 @@ def _told(body: bytes) -> str:
 
 def _closed(sock: socket.socket) -> bool:
     """Whether the worker has closed the connection, or said what nobody asked for."""
-    with contextlib.suppress(BlockingIOError):
-        sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        return True
-    return False
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
