@@ -97,6 +97,8 @@ def followed(worker: LiveWorker, source: Source, path: Path) -> str:
         if isinstance(event, WorkerEnded):
             assert event.detail
             assert worker.events.empty()
+            if event.exit_code == -signal.SIGKILL:
+                return event.detail  # by the supervisor, which says why
             return said if event.exit_code >= 0 else signal.Signals(-event.exit_code).name
         match event.answer:
             case Loaded():
@@ -124,7 +126,7 @@ def test_every_damaged_model_is_loaded_or_refused_or_ends_its_own_worker(tmp_pat
     with ThreadPoolExecutor(AT_ONCE) as pool:
         results = [*pool.map(try_one, range(MODELS))]
     ends = Counter(end for _, end in results)
-    deaths = Counter(f"{what} → {end}" for what, end in results if end.startswith("SIG"))
+    deaths = Counter(f"{what} → {end}" for what, end in results if end.startswith(("SIG", "killed")))
     tried(f"{len(results)} damaged models: {dict(ends.most_common())}; what killed: {dict(deaths.most_common(8))}")
     assert "" not in ends, "some worker ended well without having said a word"
     assert ends["good"], "some damages do no harm; where none is good, the harness is what is broken"
