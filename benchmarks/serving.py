@@ -6,9 +6,8 @@ What is measured, and why it is fair:
 - Memory is the resident set of the supervisor alone, the largest of many looks at every device; the bare
   processes are the same Python, importing nothing, or importing the three packages that the
   supervisor cannot do without.
-- A worker is missed from `kill -9` until the next inference has been answered. The feed's first file
-  holds one input, so when its second file is opened the first input has been answered: the kernel says
-  when that is. Half of the wait before the restart is chance (full jitter, at most 0.2 s).
+- A worker is missed from `kill -9` until an app that asks at once has its answer, while the feed asks as well. Half of
+  the wait before the restart is chance (full jitter, at most 0.2 s).
 - The bare worker imports the same runtime, loads the same file and answers once: no digest is checked,
   no tensors compared, no warm-up, no supervisor.
 """
@@ -22,14 +21,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 from benchmarks import cargo, fleet
 from benchmarks.fleet import Agent
 from benchmarks.form import ROOT, Failed, Result, Row, progress
-from benchmarks.opened import Opened
 from benchmarks.shore import Shore
 from tests.support.cargo_hold import Version
+from tests.support.children import workers
+from wherry.agent.client import Client
 from wherry.protocol.up import Event, Reported, Telemetry
 
 LIMIT_S = 60.0
@@ -38,7 +39,6 @@ STABLE_S = 0.5
 waits, so that each counts as a first failure."""
 
 RATE_HZ = 100.0
-FIRST, SECOND = "a.npz", "b.npz"
 LOOKS = 10
 LOOK_EVERY_S = 0.2
 BARE_RUNS = 10
@@ -72,8 +72,7 @@ def measure(directory: Path, port: int, shore: Shore, *, devices: int, kills: in
 
 def _write_feed(directory: Path) -> None:
     directory.mkdir(parents=True)
-    cargo.write_feed(directory / FIRST, 1)
-    cargo.write_feed(directory / SECOND, 50)
+    cargo.write_feed(directory / "inputs.npz", 50)
 
 
 def _serve(agents: list[Agent], version: Version, shore: Shore) -> None:
@@ -116,13 +115,15 @@ def _supervisor_rss_mb(agents: list[Agent]) -> list[float]:
 
 
 def _recovery_s(agent: Agent, shore: Shore) -> float:
-    (worker,) = psutil.Process(agent.process.pid).children()
-    with Opened(agent.directory / "feed") as opened:
+    (worker,) = workers(agent.process.pid)
+    sample = np.zeros((1, cargo.FEATURES), np.int8)
+    with Client(directory=agent.directory / "state" / "sockets", timeout_s=LIMIT_S) as client:
+        client.infer(sample)
         killed_s = time.perf_counter()
         os.kill(worker.pid, signal.SIGKILL)
         worker.wait(LIMIT_S)
-        opened.forget()  # a new worker is not that fast
-        answered_s = opened.wait_for(SECOND, LIMIT_S)
+        client.infer(sample)
+        answered_s = time.perf_counter()
     recovered = _await_event(agent.device, "worker-recovered", shore, killed_s)
     progress(f"{agent.device}: a killed worker answered again after {answered_s - killed_s:.3f} s ({recovered})")
     _await_inferences([agent.device], shore)

@@ -182,7 +182,7 @@ def far_too_slow(voyage: Voyage) -> str:
 def killed_worker(voyage: Voyage) -> str:
     agent, version, detail = _victim(voyage, 0)
     crashes = len(readings.events(detail, "worker-crashed"))
-    worker = psutil.Process(agent.pid).children()[0]
+    worker = next(child for child in psutil.Process(agent.pid).children() if "wherry.agent.worker" in child.cmdline())
     now_s = _clock_s(voyage)
     os.kill(worker.pid, signal.SIGKILL)
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-import psutil
 import pytest
 
 from tests.conftest import Tried
 from tests.support import dense_versions, poisoned_agent
 from tests.support.agent_process import AgentProcess
 from tests.support.broker import running
+from tests.support.children import workers
 from tests.support.rig import Rig
 from tests.support.shore import Shore
 from tests.support.soak import scaled
@@ -52,7 +52,7 @@ def test_a_real_agent_killed_at_every_start_ends_in_safe_mode_and_stays_there(tm
                 agent.kill()
                 agent.start_again()
         wait_until(lambda: "no broker" in agent.log.read_text(), "it goes on looking for its broker")
-        assert psutil.Process(agent.process.pid).children() == []
+        assert workers(agent.process.pid) == []
         assert agent.stop() == 0
     finally:
         agent.kill()

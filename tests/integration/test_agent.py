@@ -13,6 +13,7 @@ from tests.support import dense_versions
 from tests.support.agent_process import AgentProcess
 from tests.support.broker import running
 from tests.support.cargo_hold import FLEET
+from tests.support.children import workers
 from tests.support.range_server import serving_blobs
 from tests.support.shore import Shore
 from tests.support.wait import wait_until
@@ -98,7 +99,7 @@ def test_a_killed_worker_is_replaced_and_serves_the_same_version(
     shore.publish(V1)
     shore.want(1, V1)
     shore.await_outcome(1)
-    (worker,) = psutil.Process(agent.process.pid).children()
+    (worker,) = workers(agent.process.pid)
     os.kill(worker.pid, signal.SIGKILL)
     assert "SIGKILL" in shore.await_event("worker-crashed").reason
     shore.await_event("worker-recovered")
@@ -113,10 +114,11 @@ def test_a_killed_agent_is_lost_and_comes_back_on_the_right_version_without_a_do
     shore.publish(V1)
     shore.want(1, V1)
     shore.await_outcome(1)
-    workers = psutil.Process(agent.process.pid).children()
+    children = psutil.Process(agent.process.pid).children()
+    assert len(children) == 2, "a worker and a feeder"
     agent.kill()
     wait_until(lambda: shore.all(Status)[-1].presence == "lost", "the broker says that it is lost")
-    wait_until(lambda: not any(worker.is_running() for worker in workers), "its worker is gone with it")
+    wait_until(lambda: not any(child.is_running() for child in children), "they are gone with it")
     lost = shore.all(Status)[-1]
     agent.start_again()
     wait_until(lambda: shore.all(Status)[-1].presence == "online", "it is back")
