@@ -13,7 +13,7 @@ from pathlib import Path
 if __package__ in (None, ""):  # started as a file, so that Python looks beside it instead of at the top
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks import agent_footprint, agent_latency, agent_switch, fleet, form
+from benchmarks import agent_footprint, agent_latency, agent_switch, board, fleet, form
 from benchmarks.agent_cargo import SmallModel
 from benchmarks.agent_load import Load
 from benchmarks.agent_shipping import Shipping
@@ -25,7 +25,7 @@ from tests.support import broker
 from wherry.controller.adapters import broker_process
 
 PROG = "benchmarks/agent.py"
-DISTRIBUTIONS = ("wherry", "ai-edge-litert", "numpy", "paho-mqtt", "uvicorn", "starlette", "httptools")
+DISTRIBUTIONS = ("wherry", "ai-edge-litert", "numpy", "paho-mqtt", "httptools")
 DEVICE = "ferry"
 SETTING = fleet.Setting(window_s=10.0, stable_s=0.5)
 """Telemetry as often as it is by default; a worker has soon recovered, so that each kill counts as a first failure."""
@@ -53,8 +53,9 @@ def measure(scale: Scale) -> Result:
     with tempfile.TemporaryDirectory(prefix="wherry-bench-") as name, broker.running(kind, Path(name)) as port:
         directory = Path(name)
         with closing(Shore(port)) as shore:
-            progress("starting a real agent with a real worker")
-            with fleet.running(directory, [DEVICE], port, shore, SETTING) as (agent,):
+            progress(f"starting a real agent with a real worker, {board.DESCRIPTION}")
+            setting = replace(SETTING, python=str(board.python(directory / "board")))
+            with fleet.running(directory, [DEVICE], port, shore, setting) as (agent,):
                 result = _measure(agent, Shipping(shore, DEVICE, model := SmallModel(directory)), model, scale)
     return replace(result, versions=form.versions(*DISTRIBUTIONS) | broker_version(kind))
 

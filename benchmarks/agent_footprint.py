@@ -3,7 +3,8 @@
 What is measured, and why it is fair:
 - An hour of updates at one a minute is 60 updates; here they follow each other without the waiting in between. What
   grows with the number of updates shows; what would grow with time alone does not.
-- Memory is the resident set of the supervisor after each update. Its slope is fitted over the second half: allocators
+- The agent runs in an environment as a board has it (see board.py). Memory is the resident set of the supervisor after
+  each update. Its slope is fitted over the second half: allocators
   and caches fill at first.
 - Bytes are what the kernel counts for the supervisor and its worker (`write_bytes` of /proc/PID/io), plus a few blocks
   of the file system's journal for each file or directory of the state that changes, which the kernel counts for nobody.
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from benchmarks import board
 from benchmarks.agent_shipping import Shipping
 from benchmarks.fleet import Agent
 from benchmarks.form import Failed, Result, Row, progress
@@ -39,8 +41,9 @@ def memory(agent: Agent, shipping: Shipping, *, updates: int) -> Result:
     late_mb = looks_mb[len(looks_mb) // 2 :]
     slope_mb = float(np.polyfit(range(len(late_mb)), late_mb, 1)[0]) if len(late_mb) > 1 else 0.0
     row = Row(
-        figure="resident memory of the supervisor over updates, largest", value=max(looks_mb), unit="MB",
-        n=str(len(looks_mb)), bare="Python with paho, psutil and msgspec", bare_value=bare_mb(),
+        figure=f"resident memory of the supervisor over updates, {board.DESCRIPTION}, largest",
+        value=max(looks_mb), unit="MB", n=str(len(looks_mb)),
+        bare="Python with paho, psutil and msgspec", bare_value=bare_mb(),
     )  # fmt: skip
     return Result(
         headline={"supervisor_rss_mb": max(looks_mb)},

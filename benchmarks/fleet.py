@@ -43,6 +43,7 @@ rate_hz = {rate_hz}
 class Setting:
     """How the agents of a fleet run. `module` is the program; `stable_s` as in the agent's configuration."""
 
+    python: str = sys.executable
     module: str = AGENT
     window_s: float = 30.0
     stable_s: float = 30.0
@@ -63,7 +64,7 @@ class Agent:
         config.write_text(setting.configuration(device, port))
         with (directory / "agent.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", setting.module, "run", "--config", str(config)], cwd=ROOT, stderr=log
+                [setting.python, "-m", setting.module, "run", "--config", str(config)], cwd=ROOT, stderr=log
             )
 
     def blob(self, digest: str) -> Path:

@@ -4,12 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import agent_load, form, spread, voyage
+from benchmarks import agent_load, board, form, spread, voyage
 from benchmarks.form import Failed, Result, Row
 from tests.support.wait import wait_until
 from wherry.controller.adapters import mosquitto
@@ -130,3 +131,26 @@ def test_a_blob_that_is_missing_or_wrong_is_no_download(tmp_path: Path) -> None:
     path.write_bytes(b"something else")
     with pytest.raises(Failed, match="not right"):
         spread.require_blob(path, "boat-1")
+
+
+@pytest.mark.slow
+def test_a_board_runs_the_agent_with_nothing_but_what_it_needs(tmp_path: Path) -> None:
+    python = board.python(tmp_path)
+    look = "import wherry.agent.__main__, sys; print(*sys.path, *sys.modules)"
+    said = subprocess.run([python, "-P", "-c", look], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert "wherry.agent.supervisor" in said
+    assert not {"rich", "numpy", "typer", "fastapi"} & set(said.split())
+    assert not any(Path(entry).is_relative_to(ROOT) for entry in said.split() if entry.startswith("/"))
+    for module in ("wherry.agent.worker.runtimes.litert", "wherry.agent.client.http", "wherry.agent.feeder.__main__"):
+        subprocess.run([python, "-P", "-c", f"import {module}"], cwd=tmp_path, check=True, stderr=subprocess.DEVNULL)
+
+
+def test_what_a_board_needs_and_is_missing_here_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(board, "EXTRAS", ("agent", "camera"))
+    monkeypatch.setattr(board, "distribution", _none)
+    with pytest.raises(Failed, match="needed on a board and not installed here"):
+        board.needed()
+
+
+def _none(name: str) -> None:
+    raise PackageNotFoundError(name)
