@@ -1,10 +1,12 @@
 """HTTP as hostile, slow and hasty clients speak it, over real sockets to the data plane's server in this process."""
 
+import contextlib
 import itertools
 import json
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -462,3 +464,42 @@ def test_whatever_bytes_come_no_answer_blames_the_server_and_it_goes_on(plane: P
     with plane.connect() as sock:
         sock.sendall(LIVE)
         assert read_one(sock)[0] == 200
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+def test_connections_that_were_just_accepted_when_draining_began_are_answered(plane: Plane, tcp: bool) -> None:
+    """A burst is accepted in one turn of the loop, in which draining begins as well."""
+    entered, leave = threading.Event(), threading.Event()
+    spare = socket.socket(fileno=socket.dup(plane.server._listeners[tcp].fileno()))  # as the supervisor has one
+
+    def hold_the_loop() -> None:
+        entered.set()
+        assert leave.wait(20)
+
+    plane.server._loop.call_soon_threadsafe(hold_the_loop)
+    assert entered.wait(20)
+    socks = [plane.connect(tcp=tcp) for _ in range(50)]
+    for sock in socks:
+        sock.sendall(LIVE)
+    plane.server.begin_drain(0)
+    leave.set()
+    with ThreadPoolExecutor(50) as readers:
+        answers = [readers.submit(read_all, sock) for sock in socks]
+        plane.server.join()
+        with spare:
+            left_to_others = _waiting(spare)
+            for sock in left_to_others:
+                sock.close()
+        answered = [statuses(each.result()) for each in answers]
+    assert answered.count([200]) + len(left_to_others) == 50
+    for sock in socks:
+        sock.close()
+
+
+def _waiting(listener: socket.socket) -> list[socket.socket]:
+    listener.setblocking(False)
+    found = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            found.append(listener.accept()[0])
+    return found

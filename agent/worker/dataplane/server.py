@@ -136,14 +136,22 @@ class HttpServer:
         self._listening.set_result(None)
         self._sweep()
         await self._drain.wait()
+        patient_until_s = self._loop.time() + self._drain_s
         self.draining = True
+        await self._stop_accepting(servers)
+        await self._everybody_left(patient_until_s)
+
+    async def _stop_accepting(self, servers: list[asyncio.Server]) -> None:
+        """A connection that was accepted just now is a task until it has joined, and a closed server drops it."""
+        for sock in self._listeners:
+            self._loop.remove_reader(sock)
+        while len(asyncio.all_tasks()) > 1:
+            await asyncio.sleep(0)
         for server in servers:
             server.close()
-        await self._everybody_left(self._loop.time() + self._drain_s)
 
     async def _everybody_left(self, patient_until_s: float) -> None:
-        """A connection that was accepted just now is a task until it has joined."""
-        while self._connections or len(asyncio.all_tasks()) > 1:
+        while self._connections:
             if self._loop.time() >= patient_until_s:
                 for connection in [*self._connections]:
                     if connection.is_idle:
