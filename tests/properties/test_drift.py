@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import Tried
@@ -26,6 +26,7 @@ SURE, UNSURE = (0, 0, 0, 1, 2, 3, 4, 10, 20, 60), (5, 20, 30, 20, 10, 5, 5, 3, 1
 Shares = Sequence[float]
 
 
+@settings(deadline=None)
 @given(COUNTS, COUNTS)
 def test_psi_is_0_for_equal_counts_symmetric_and_never_negative(one: dict[int, int], other: dict[int, int]) -> None:
     assert psi(one, one) == 0
@@ -33,6 +34,7 @@ def test_psi_is_0_for_equal_counts_symmetric_and_never_negative(one: dict[int, i
     assert psi(one, other) >= 0
 
 
+@settings(deadline=None)
 @given(BINS, BINS)
 def test_shift_is_0_for_equal_counts_symmetric_and_within_its_range(one: list[int], other: list[int]) -> None:
     assert shift(one, one) == 0
@@ -40,6 +42,7 @@ def test_shift_is_0_for_equal_counts_symmetric_and_within_its_range(one: list[in
     assert 0 <= shift(one, other) <= 0.9
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(100, 5000), min_size=2, max_size=10),
     st.lists(st.integers(100, 5000), min_size=10, max_size=10),
@@ -60,6 +63,7 @@ def test_both_grow_on_the_way_to_something_else(start: list[int], end: list[int]
     assert shift(origin, at(near)) <= shift(origin, at(far)) + 1e-9
 
 
+@settings(deadline=None)
 @given(st.integers(0, 8))
 def test_shift_is_how_far_confidence_moved(bins: int) -> None:
     one, other = [0] * 10, [0] * 10

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -63,6 +63,7 @@ def test_a_top_that_is_no_finite_number_is_an_error(row: list[float]) -> None:
         ScoreReader(FLOAT).read(np.array([row], np.float32))
 
 
+@settings(deadline=None)
 @given(hnp.arrays(np.float32, 5, elements=st.floats(-30, 30, width=32)))
 def test_a_head_with_a_softmax_and_one_without_give_the_same(logits: npt.NDArray[np.float32]) -> None:
     reader = ScoreReader(TensorSpec(name="y", shape=(1, 5), dtype="float32"))
@@ -72,6 +73,7 @@ def test_a_head_with_a_softmax_and_one_without_give_the_same(logits: npt.NDArray
         assert of_logits.confidence == pytest.approx(of_shares.confidence, abs=1e-5)
 
 
+@settings(deadline=None)
 @given(hnp.arrays(np.int8, (1, 10)), st.floats(1e-4, 2), st.integers(-128, 127))
 def test_confidence_lies_between_0_and_1(row: npt.NDArray[np.int8], scale: float, zero_point: int) -> None:
     quantization = Quantization(scale=scale, zero_point=zero_point)
@@ -80,6 +82,7 @@ def test_confidence_lies_between_0_and_1(row: npt.NDArray[np.int8], scale: float
     assert found.top == int(row.argmax())
 
 
+@settings(deadline=None)
 @given(hnp.arrays(np.float32, 10, elements=st.floats(-30, 30, width=32)))
 def test_few_scores_and_many_are_read_alike(few: npt.NDArray[np.float32]) -> None:
     reader = ScoreReader(FLOAT)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wherry.agent.core.growth import MAX_POINTS, Trace, growth
@@ -134,6 +134,7 @@ def test_a_leak_is_told_with_its_size_and_time() -> None:
     )
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 3 * MIB), min_size=10, max_size=60),
     st.integers(0, 2**33),
