@@ -69,7 +69,7 @@ def _shape(spec: TensorSpec, picture: Picture) -> tuple[int, ...]:
 
 def _lengths(spec: TensorSpec) -> tuple[int, int, int]:
     """Height, width and channels by the shape. Raises NoPicture."""
-    shape = spec.shape[1:] if len(spec.shape) == 4 or (len(spec.shape) == 3 and spec.shape[0] == 1) else spec.shape
+    shape = spec.shape[1:] if spec.shape[:1] == (1,) else spec.shape
     if len(shape) == 2:
         return shape[0], shape[1], 1
     if len(shape) != 3:

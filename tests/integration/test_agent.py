@@ -126,7 +126,7 @@ def test_a_killed_agent_is_lost_and_comes_back_on_the_right_version_without_a_do
     before = len(shore.all(Telemetry))
     wait_until(lambda: any(entry.inferences for entry in shore.all(Telemetry)[before:]), "it serves")
     assert shore.all(Telemetry)[-1].ref == V1.assignment.ref
-    assert [event.to_phase for event in shore.all(Event) if event.kind == "transition"].count("download") == 1
+    assert [event.to_phase for event in _events(shore) if event.kind == "transition"].count("download") == 1
 
 
 def test_an_agent_killed_in_probation_goes_on_with_it(
@@ -168,7 +168,7 @@ def test_a_block_damaged_on_the_broker_comes_over_http(
         shore.want(1, V1, url=url)
         slot = shore.await_outcome(1)
     assert slot.serving == V1.assignment.ref
-    assert [event.block for event in shore.all(Event) if event.kind == "block-damaged"] == [2, 2]
+    assert [event.block for event in _events(shore) if event.kind == "block-damaged"] == [2, 2]
     assert shore.await_event("block-repaired").transport == "http"
     assert psutil.Process(agent.process.pid).memory_info().rss < SUPERVISOR_LIMIT_BYTES
 
@@ -202,3 +202,8 @@ def test_a_second_agent_on_the_same_directory_leaves_with_one_line(mosquitto: in
     assert second.process.wait(20) == 2
     assert first.log.read_text().count("another agent uses this state directory") == 1
     assert first.process.poll() is None
+
+
+def _events(shore: Shore) -> list[Event]:
+    """Each once: they come at least once, until somebody confirms them, which nobody does here."""
+    return [*{(event.boot_id, event.seq): event for event in shore.all(Event)}.values()]
