@@ -25,7 +25,7 @@ from wherry.agent.client.frames import (
     REQUEST,
     Hello,
 )
-from wherry.agent.client.link import Broken, Stored, Unread, outputs_in
+from wherry.agent.client.link import Broken, Laid, Stored, Unread
 from wherry.agent.worker.fit import Unfit
 from wherry.agent.worker.runtimes.interpreter import Tensor
 
@@ -52,12 +52,14 @@ class FastLink:
             self._socket.close()
             raise
         self._stored = [Stored(spec) for spec in self.hello.inputs]
-        self._size = sum(spec.size_bytes for spec in self.hello.outputs)
+        self._outputs = Laid(self.hello.outputs)
+        self._sent = Laid(self.hello.inputs).size
+        self._frame = ANSWER.size + self._outputs.size
 
     def ask(self, inputs: Sequence[Tensor], label: int) -> Answer:
         """Raises Refused, ModelFailed, NotServed, Unread or Broken."""
         try:
-            data = [stored.bytes_of(array) for stored, array in zip(self._stored, inputs, strict=True)]
+            data = [stored.ready(array) for stored, array in zip(self._stored, inputs, strict=True)]
         except Unfit as error:
             raise Refused(str(error)) from error
         self._send(data, label)
@@ -71,35 +73,40 @@ class FastLink:
     def close(self) -> None:
         self._socket.close()
 
-    def _send(self, data: list[memoryview], label: int) -> None:
-        size = sum([part.nbytes for part in data])
-        frame: list[bytes | memoryview] = [REQUEST.pack(size, label), *data]
+    def _send(self, data: Sequence[memoryview], label: int) -> None:
+        frame: list[bytes | memoryview] = [REQUEST.pack(self._sent, label), *data]
         try:
             sent = self._socket.sendmsg(frame)
-            if sent < REQUEST.size + size:
+            if sent < REQUEST.size + self._sent:
                 self._socket.sendall(b"".join(frame)[sent:])
         except OSError as error:
             raise Unread(str(error)) from error
 
     def _receive(self) -> Answer:
-        frame = bytearray(ANSWER.size + self._size)
-        got = self._read(frame, 0, ANSWER.size)
+        frame = bytearray(self._frame)
+        got = self._socket.recv_into(frame)
+        if got < ANSWER.size:
+            got = self._read(frame, got, ANSWER.size)
         size, status, flags, _, latency_us = ANSWER.unpack_from(frame)
         if flags & MOVED:
             self.moved = True
-        if status == OK:
-            if size != self._size:
-                raise Broken(f"an answer of {size} bytes, the model gives {self._size}")
-            self._read(frame, got, len(frame))
-            return Answer(self.hello, outputs_in(frame, ANSWER.size, self.hello.outputs), latency_us / 1e3)
+        if status != OK:
+            raise self._complaint(frame, got, size, status)
+        if size != self._outputs.size:
+            raise Broken(f"an answer of {size} bytes, the model gives {self._outputs.size}")
+        if got < self._frame:
+            self._read(frame, got, self._frame)
+        return Answer(self.hello, self._outputs.read(frame, ANSWER.size), latency_us / 1e3)
+
+    def _complaint(self, frame: bytearray, got: int, size: int, status: int) -> Refused | ModelFailed:
         text = bytearray(min(size, MAX_TEXT_BYTES))
         text[: got - ANSWER.size] = frame[ANSWER.size : got]
         self._read(text, got - ANSWER.size, len(text))
         reason = text.decode(errors="replace")
-        raise Refused(reason) if status == REFUSED else ModelFailed(reason)
+        return Refused(reason) if status == REFUSED else ModelFailed(reason)
 
     def _read(self, buffer: bytearray, got: int, enough: int) -> int:
-        """Fill `buffer` from `got` on, at least up to `enough`; how far it is filled."""
+        """Fill `buffer` from `got` on, at least up to `enough`; how far it is filled. Nothing at all is the end."""
         while got < enough:
             count = self._socket.recv_into(memoryview(buffer)[got:])
             if count == 0:

@@ -20,7 +20,7 @@ import msgspec
 from wherry.agent.client.answer import Answer
 from wherry.agent.client.errors import ModelFailed, NotServed, Refused
 from wherry.agent.client.frames import MAX_HELLO_BYTES, MAX_TEXT_BYTES, NO_LABEL, Hello
-from wherry.agent.client.link import Broken, Stored, Unread, outputs_in
+from wherry.agent.client.link import Broken, Laid, Stored, Unread
 from wherry.agent.worker.fit import Unfit
 from wherry.agent.worker.messages import Identity
 from wherry.agent.worker.runtimes.interpreter import Tensor
@@ -121,17 +121,17 @@ class HttpLink:
             self.close()
             raise Unread(f"{where}: {getattr(error, 'strerror', None) or error}") from error
         self._stored = [Stored(spec) for spec in self.hello.inputs]
-        self._size = sum(spec.size_bytes for spec in self.hello.outputs)
+        self._outputs = Laid(self.hello.outputs)
         name, version = quote(self.hello.identity.model, safe=""), self.hello.identity.version
         self._path = f"/v2/models/{name}/versions/{version}/infer"
 
     def ask(self, inputs: Sequence[Tensor], label: int) -> Answer:
         """Raises Refused, ModelFailed, NotServed, Unread or Broken."""
         try:
-            data = [stored.bytes_of(array) for stored, array in zip(self._stored, inputs, strict=True)]
+            data = [stored.ready(array) for stored, array in zip(self._stored, inputs, strict=True)]
         except Unfit as error:
             raise Refused(str(error)) from error
-        self._send(_question(self.hello, data, label), data)
+        self._send(_question(self.hello, label), data)
         try:
             return self._receive()
         except TimeoutError as error:
@@ -155,7 +155,7 @@ class HttpLink:
             raise Unread(f"{response.status}, {_told(body)}")
         return _hello(msgspec.json.decode(body, type=_Model))
 
-    def _send(self, question: bytes, data: list[memoryview]) -> None:
+    def _send(self, question: bytes, data: Sequence[memoryview]) -> None:
         if self._connection.sock is None or _closed(self._socket):
             raise Unread("the connection was closed")
         headers = {_JSON_LENGTH: str(len(question)), "Content-Type": "application/octet-stream"}
@@ -169,7 +169,7 @@ class HttpLink:
     def _receive(self) -> Answer:
         response = self._connection.getresponse()
         self.moved = response.will_close
-        body = _read(response, self._size + MAX_HELLO_BYTES)
+        body = _read(response, self._outputs.size + MAX_HELLO_BYTES)
         if response.status == 200:
             return self._answer(body, int(response.headers.get(_JSON_LENGTH, "")))
         if response.status in _AWAY:
@@ -182,10 +182,9 @@ class HttpLink:
         sizes = [(output.name, output.parameters.binary_data_size) for output in found.outputs]
         if sizes != [(spec.name, spec.size_bytes) for spec in self.hello.outputs]:
             raise ValueError(f"an answer with {sizes[:8]}, which are not the model's outputs")
-        if len(body) != json_length + self._size:
-            raise ValueError(f"an answer of {len(body) - json_length} bytes, the model gives {self._size}")
-        stored = outputs_in(body, json_length, self.hello.outputs)
-        return Answer(self.hello, stored, found.parameters.latency_us / 1e3)
+        if len(body) != json_length + self._outputs.size:
+            raise ValueError(f"an answer of {len(body) - json_length} bytes, the model gives {self._outputs.size}")
+        return Answer(self.hello, self._outputs.read(body, json_length), found.parameters.latency_us / 1e3)
 
 
 class _UnixConnection(HTTPConnection):
@@ -228,16 +227,16 @@ def _specs(tensors: Sequence[_Tensor]) -> tuple[TensorSpec, ...]:
     return msgspec.convert(found, tuple[TensorSpec, ...])
 
 
-def _question(hello: Hello, data: Sequence[memoryview], label: int) -> bytes:
+def _question(hello: Hello, label: int) -> bytes:
     """The JSON that goes before the tensors' bytes."""
     inputs = [
         {
             "name": spec.name,
             "shape": spec.shape,
             "datatype": _NAMES[spec.dtype],
-            "parameters": {"binary_data_size": part.nbytes},
+            "parameters": {"binary_data_size": spec.size_bytes},
         }
-        for spec, part in zip(hello.inputs, data, strict=True)
+        for spec in hello.inputs
     ]
     parameters = {"binary_data_output": True} | ({} if label == NO_LABEL else {"label": label})
     return msgspec.json.encode({"inputs": inputs, "parameters": parameters})

@@ -39,20 +39,27 @@ class Stored:
     """How arrays become an input's bytes. What has the right type, shape and order already is not touched."""
 
     def __init__(self, spec: TensorSpec) -> None:
-        self._spec = spec
+        self._spec, self._shape = spec, spec.shape
         self._dtype = np.dtype(spec.dtype) if is_stored(np.dtype(spec.dtype), spec) else None
 
-    def bytes_of(self, array: Tensor) -> memoryview:
-        """Raises Unfit."""
-        ready = array.dtype == self._dtype and array.shape == self._spec.shape and array.flags.c_contiguous
-        return (array if ready else fit(array, self._spec)).data.cast("B")
+    def ready(self, array: Tensor) -> memoryview:
+        """In C order, so that it is the input's bytes. Raises Unfit."""
+        if array.dtype == self._dtype and array.shape == self._shape and array.flags.c_contiguous:
+            return array.data
+        return fit(array, self._spec).data
 
 
-def outputs_in(data: Buffer, offset: int, specs: Sequence[TensorSpec]) -> list[Tensor]:
-    """The arrays that lie one after the other from `offset` on."""
-    found: list[Tensor] = []
-    for spec in specs:
-        dtype = np.dtype(spec.dtype)
-        found.append(np.frombuffer(data, dtype, spec.size_bytes // dtype.itemsize, offset).reshape(spec.shape))
-        offset += spec.size_bytes
-    return found
+class Laid:
+    """Tensors that lie one after the other in a buffer. Worked out once, as it is done for every answer."""
+
+    def __init__(self, specs: Sequence[TensorSpec]) -> None:
+        self.size = sum(spec.size_bytes for spec in specs)
+        self._places: list[tuple[tuple[int, ...], np.dtype[np.generic], int]] = []
+        offset = 0
+        for spec in specs:
+            self._places.append((spec.shape, np.dtype(spec.dtype), offset))
+            offset += spec.size_bytes
+
+    def read(self, data: Buffer, start: int) -> list[Tensor]:
+        """Views into `data`, from `start` on."""
+        return [np.ndarray(shape, dtype, data, start + offset) for shape, dtype, offset in self._places]

@@ -118,6 +118,7 @@ class Exchange:
     def __init__(self, engine: Engine, connection: socket.socket) -> None:
         self._engine, self._connection = engine, connection
         self._size = sum(spec.size_bytes for spec in engine.inputs)
+        self._answered = sum(spec.size_bytes for spec in engine.outputs)
         self._frame = bytearray(REQUEST.size + self._size)
         self._view = memoryview(self._frame)
         self._inputs = _views(engine, self._frame)
@@ -158,12 +159,11 @@ class Exchange:
         except InferenceFailed as error:
             self._say(FAILED, str(error), flags)
             return
-        data = [np.ascontiguousarray(output).data.cast("B") for output in outputs]
-        size = sum(len(part) for part in data)
-        header = ANSWER.pack(size, OK, flags, 0, int(latency_ms * 1e3))
-        sent = self._connection.sendmsg([header, *data])
-        if sent < ANSWER.size + size:
-            self._connection.sendall(b"".join([header, *data])[sent:])
+        header = ANSWER.pack(self._answered, OK, flags, 0, int(latency_ms * 1e3))
+        frame: list[bytes | memoryview] = [header, *(np.ascontiguousarray(output).data for output in outputs)]
+        sent = self._connection.sendmsg(frame)
+        if sent < ANSWER.size + self._answered:
+            self._connection.sendall(b"".join(frame)[sent:])
 
     def _say(self, status: int, text: str, flags: int = 0) -> None:
         body = text.encode()[:MAX_TEXT_BYTES]
