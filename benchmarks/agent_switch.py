@@ -2,7 +2,7 @@
 
 What is measured, and why it is fair:
 - A crash is `kill -9` of the serving worker; the app asks at once, and the figure is the time until it has its answer.
-  Half of the wait before the restart is chance (full jitter, at most 0.2 s).
+  Each kill counts as a first failure, which is followed by a start at once.
 - An update is a real one: published on a real broker, fetched, tested, switched to, probation, committed. 200 requests
   are due each second, whatever happens; the second around the first answer of the new version stands against quiet
   seconds before. The candidate's start and tests, on the same cores, lie partly in that second.

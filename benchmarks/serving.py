@@ -6,8 +6,8 @@ What is measured, and why it is fair:
 - Memory is the resident set of the supervisor alone, the largest of many looks at every device; the bare
   processes are the same Python, importing nothing, or importing the three packages that the
   supervisor cannot do without.
-- A worker is missed from `kill -9` until an app that asks at once has its answer, while the feed asks as well. Half of
-  the wait before the restart is chance (full jitter, at most 0.2 s).
+- A worker is missed from `kill -9` until an app that asks at once has its answer, while the feed asks as well. Each
+  kill counts as a first failure, which is followed by a start at once.
 - The bare worker imports the same runtime, loads the same file and answers once: no digest is checked,
   no tensors compared, no warm-up, no supervisor.
 """
