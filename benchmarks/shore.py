@@ -22,6 +22,9 @@ DONE = "bench/done/"
 GO = "bench/go"
 HOST = "127.0.0.1"
 
+LOOK_S = 0.5
+"""A condition may look at processes, too, which say nothing when they end."""
+
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 
@@ -90,11 +93,11 @@ class Shore:
             }
 
     def wait_for(self, condition: Callable[[], T], what: str, limit_s: float) -> T:
-        """The first truthy value of `condition`, looked at after every message. Raises Failed."""
+        """The first truthy value of `condition`, looked at after every message, and every `LOOK_S`. Raises Failed."""
         deadline_s = time.monotonic() + limit_s
         with self._news:
             while not (value := condition()):
-                if not self._news.wait(deadline_s - time.monotonic()) and time.monotonic() > deadline_s:
+                if not self._news.wait(LOOK_S) and time.monotonic() > deadline_s:
                     raise Failed(f"not within {limit_s:g} s: {what}")
             return value
 
