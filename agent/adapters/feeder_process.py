@@ -17,17 +17,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from typing import Self
 
 import msgspec
 
 from wherry.agent.adapters.last_words import LastWords
+from wherry.agent.adapters.talk import Talk, TalksWithoutEnd
 from wherry.agent.adapters.worker_process import describe_exit, environment
 from wherry.agent.feeder.messages import MAX_LINE_BYTES, Job, Pulse
 from wherry.protocol.types import clip_reason
 
 GRACE_S = 3.0
 """How long a feeder may take to leave: its callback is given a moment to read what is left."""
+
+MAX_PULSES_PER_S = 100
+"""A feeder has something to say a few times a second; one that says far more is killed."""
 
 _READ_BYTES = 64 * 1024
 
@@ -50,9 +53,10 @@ OnFeeder = Callable[[FeederSaid | FeederEnded], None]
 class FeederProcess:
     """Use `start`; safe to use from any thread."""
 
-    def __init__(self, job: Job, on_event: OnFeeder) -> None:
+    def __init__(self, job: Job, on_event: OnFeeder, pair: tuple[socket.socket, socket.socket]) -> None:
         self._job, self._on_event = job, on_event
-        self._ours, self._theirs = socket.socketpair()
+        self._ours, self._theirs = pair
+        self._talk = Talk(MAX_PULSES_PER_S)
         self._started = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._accusation = ""
@@ -61,17 +65,20 @@ class FeederProcess:
         self._thread = threading.Thread(target=self._live, name=f"feeder {job.slot}", daemon=True)
 
     @classmethod
-    def start(cls, job: Job, on_event: OnFeeder) -> Self:
+    def start(cls, job: Job, on_event: OnFeeder) -> "FeederProcess | NotStarted":
         """`on_event` is called by one thread, `FeederEnded` last and once; never raises for what the system refuses."""
-        feeder = cls(job, on_event)
+        try:
+            pair = socket.socketpair()
+        except OSError as error:
+            return NotStarted(job, on_event, str(error))
+        feeder = cls(job, on_event, pair)
         try:
             feeder._thread.start()
         except RuntimeError as error:
-            feeder._ours.close()
-            feeder._theirs.close()
-            feeder._end(f"could not be started: {error}")
-        else:
-            feeder._started.wait()
+            for end in pair:
+                end.close()
+            return NotStarted(job, on_event, str(error))
+        feeder._started.wait()
         return feeder
 
     @property
@@ -113,6 +120,8 @@ class FeederProcess:
             self._ours.sendall(msgspec.json.encode(self._job) + b"\n")
         try:
             self._read(process)
+        except OSError as error:
+            self.kill(f"killed because it cannot be heard: {error}")
         finally:
             exit_code = self._reap(process)
         told = self._accusation or describe_exit(exit_code)
@@ -155,8 +164,9 @@ class FeederProcess:
         *lines, self._pending = (self._pending + data).split(b"\n")
         try:
             for line in lines:
+                self._talk.word()
                 self._on_event(FeederSaid(self._job.slot, msgspec.json.decode(line, type=Pulse)))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TalksWithoutEnd) as error:
             self.kill(f"killed because of what it said: {error}")
             return False
         if len(self._pending) > MAX_LINE_BYTES:
@@ -184,6 +194,24 @@ class FeederProcess:
 
     def _end(self, detail: str) -> None:
         self._on_event(FeederEnded(self._job.slot, clip_reason(detail)))
+
+
+class NotStarted:
+    """A feeder that the system had no room for: it has ended, and says so at once."""
+
+    pid = 0
+
+    def __init__(self, job: Job, on_event: OnFeeder, problem: str) -> None:
+        on_event(FeederEnded(job.slot, clip_reason(f"could not be started: {problem}")))
+
+    def stop(self) -> None:
+        """It has ended."""
+
+    def kill(self, accusation: str) -> None:
+        """It has ended."""
+
+    def close(self, grace_s: float = GRACE_S) -> None:
+        """There is nothing to close."""
 
 
 def command(fd: int) -> list[str]:

@@ -51,7 +51,8 @@ def _put(url: str, data: bytes, digest: str) -> str:
     try:
         headers = [("Content-Type", "application/gzip"), ("Content-Length", str(len(data)))]
         headers += [("Host", urlsplit(url).netloc), ("Repr-Digest", repr_digest(digest))]
-        answer = httpcore.request("PUT", url, headers=headers, content=data, extensions={"timeout": timeout})
+        with httpcore.stream("PUT", url, headers=headers, content=data, extensions={"timeout": timeout}) as answer:
+            status = answer.status  # what else the server says, perhaps without end, is not read
     except Exception as error:  # noqa: BLE001  also what TLS, an odd URL or an odd server raise: blocks follow
         return f"{url}: {str(error) or type(error).__name__}"
-    return "" if 200 <= answer.status < 300 else f"{url}: HTTP status {answer.status}"
+    return "" if 200 <= status < 300 else f"{url}: HTTP status {status}"

@@ -18,6 +18,7 @@ import msgspec
 from wherry.agent.adapters import probe_model
 from wherry.agent.adapters.board import BoardFacts, accelerators, board
 from wherry.agent.adapters.worker_process import WorkerEnded, WorkerProcess, WorkerSaid
+from wherry.agent.services import Worker
 from wherry.agent.worker.messages import Load, Loaded, Refused
 from wherry.protocol.runtime import Family, Runtime
 
@@ -64,14 +65,14 @@ def _model_in_memory() -> Iterator[int]:
         os.close(handle)
 
 
-def _start(family: Family, file: int) -> tuple[WorkerProcess, queue.SimpleQueue[_Event]]:
+def _start(family: Family, file: int) -> tuple[Worker, queue.SimpleQueue[_Event]]:
     events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
     worker = WorkerProcess.start("probe", family, events.put)
     worker.send(Load(family=family, inputs=(probe_model.INPUT,), outputs=(probe_model.OUTPUT,)), [file])
     return worker, events
 
 
-def _finish(family: Family, worker: WorkerProcess, events: queue.SimpleQueue[_Event]) -> Probe:
+def _finish(family: Family, worker: Worker, events: queue.SimpleQueue[_Event]) -> Probe:
     try:
         event = events.get(timeout=PROBE_S)
     except queue.Empty:

@@ -20,12 +20,13 @@ import sys
 import threading
 from array import array
 from collections.abc import Callable, Sequence
-from typing import IO, Self
+from typing import IO
 
 import msgspec
 
 from wherry.agent.adapters import priority
 from wherry.agent.adapters.last_words import LastWords
+from wherry.agent.adapters.talk import Talk, TalksWithoutEnd
 from wherry.agent.worker.channel import Frames, decode_answer, encode
 from wherry.agent.worker.errors import ChannelBroken
 from wherry.agent.worker.messages import AnyAnswer, AnyOrder, Serve
@@ -33,6 +34,9 @@ from wherry.protocol.types import clip_reason
 
 GRACE_S = 2.0
 """How long a worker whose channel is closed may take to leave before it is killed."""
+
+MAX_ANSWERS_PER_S = 500
+"""A worker answers orders and says a window a second; one that says far more is not to be trusted, and is killed."""
 
 _READ_BYTES = 64 * 1024
 
@@ -81,11 +85,12 @@ OnEvent = Callable[[WorkerSaid | WorkerEnded], None]
 class WorkerProcess:
     """Use `start`. Safe to use from any thread, except that `close` must not be called in `on_event`."""
 
-    def __init__(self, slot: str, role: str, on_event: OnEvent) -> None:
-        self.worker_id = f"{slot}-{role}-{next(_numbers)}"
+    def __init__(self, worker_id: str, role: str, on_event: OnEvent, pair: tuple[socket.socket, socket.socket]) -> None:
+        self.worker_id = worker_id
         self._gives_way = role != "serving"
         self._on_event = on_event
-        self._ours, self._theirs = socket.socketpair()
+        self._ours, self._theirs = pair
+        self._talk = Talk(MAX_ANSWERS_PER_S)
         self._lock = threading.Lock()
         self._started = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
@@ -95,20 +100,24 @@ class WorkerProcess:
         self._thread = threading.Thread(target=self._live, name=f"worker {self.worker_id}", daemon=True)
 
     @classmethod
-    def start(cls, slot: str, role: str, on_event: OnEvent) -> Self:
+    def start(cls, slot: str, role: str, on_event: OnEvent) -> "WorkerProcess | NotStarted":
         """Start a worker without a model. `on_event` is called by one thread, `WorkerEnded` last and once.
 
         Never raises for what the system refuses: that worker has ended, and says so.
         """
-        worker = cls(slot, role, on_event)
+        worker_id = f"{slot}-{role}-{next(_numbers)}"
+        try:
+            pair = socket.socketpair()
+        except OSError as error:
+            return NotStarted(worker_id, on_event, str(error))
+        worker = cls(worker_id, role, on_event, pair)
         try:
             worker._thread.start()
         except RuntimeError as error:
-            worker._ours.close()
-            worker._theirs.close()
-            worker._end(127, f"could not be started: {error}")
-        else:
-            worker._started.wait()
+            for end in pair:
+                end.close()
+            return NotStarted(worker_id, on_event, str(error))
+        worker._started.wait()
         return worker
 
     @property
@@ -158,8 +167,6 @@ class WorkerProcess:
     def _live(self) -> None:
         try:
             process = self._process = self._spawn()
-            if self._gives_way:
-                priority.lower(process.pid)
         except OSError as error:
             self._ours.close()
             self._end(127, f"could not be started: {error}")
@@ -167,8 +174,12 @@ class WorkerProcess:
         finally:
             self._theirs.close()
             self._started.set()
+        if self._gives_way:
+            priority.lower(process.pid)
         try:
             self._read(process)
+        except OSError as error:
+            self._accuse(f"killed because it cannot be heard: {error}")
         finally:
             exit_code = self._reap(process)
         self._end(exit_code, self._describe(exit_code))
@@ -212,8 +223,9 @@ class WorkerProcess:
         try:
             for body in self._frames.feed(data):
                 answer = decode_answer(body)
+                self._talk.word()
                 self._on_event(WorkerSaid(worker_id=self.worker_id, answer=answer))
-        except ChannelBroken as error:
+        except (ChannelBroken, TalksWithoutEnd) as error:
             self._accuse(f"killed because of what it said: {error}")
             return False
         return bool(data)
@@ -240,6 +252,26 @@ class WorkerProcess:
 
     def _end(self, exit_code: int, detail: str) -> None:
         self._on_event(WorkerEnded(worker_id=self.worker_id, exit_code=exit_code, detail=clip_reason(detail)))
+
+
+class NotStarted:
+    """A worker that the system had no room for: it has ended, and says so at once."""
+
+    pid = 0
+
+    def __init__(self, worker_id: str, on_event: OnEvent, problem: str) -> None:
+        self.worker_id = worker_id
+        detail = clip_reason(f"could not be started: {problem}")
+        on_event(WorkerEnded(worker_id=worker_id, exit_code=127, detail=detail))
+
+    def send(self, order: AnyOrder, files: Sequence[int] = ()) -> None:
+        """Nobody hears it."""
+
+    def kill(self) -> None:
+        """It has ended."""
+
+    def close(self, grace_s: float = GRACE_S) -> None:
+        """There is nothing to close."""
 
 
 def _beside(files: Sequence[int]) -> list[tuple[int, int, "array[int]"]]:
