@@ -17,6 +17,7 @@ from wherry.agent.core.slot import SlotEvent
 from wherry.agent.errors import StoreError
 from wherry.agent.fetch import Fetch
 from wherry.agent.services import Services
+from wherry.agent.timers import Timer
 from wherry.protocol.blob import BlobRef
 from wherry.protocol.manifest import Variant
 from wherry.protocol.topics import BlockTopic
@@ -30,6 +31,7 @@ class Cargo:
     ) -> None:
         self._services, self._happen, self._note = services, happen, note
         self._fetch: Fetch | None = None
+        self._verified: Timer | None = None
 
     def fetch_manifest(self, attempt: Attempt) -> None:
         """Then judge whether the version can run here: `fits` or `unfit`."""
@@ -57,14 +59,17 @@ class Cargo:
         self._fetch_next(missing)
 
     def verify(self, attempt: Attempt) -> None:
-        """Check the digest of each blob, and put those that were fetched in place: `verified` or `corrupt`."""
+        """Check the digest of each blob, and put those that were fetched in place: `verified` or `corrupt`.
+
+        What follows reads the same bytes again: not before what else is due, such as a heartbeat, was done.
+        """
         try:
             for ref in self._blobs(attempt):
                 self._adopt(ref)
         except StoreError as error:
             self._happen(SlotEvent("corrupt", str(error)))
         else:
-            self._happen(SlotEvent("verified"))
+            self._verified = self._services.timers.after(0.0, lambda: self._happen(SlotEvent("verified")))
 
     def drop(self) -> None:
         """Stop, and sweep what only the attempt needed; the record no longer names it."""
@@ -80,6 +85,9 @@ class Cargo:
 
     def pause(self) -> None:
         """Stop asking; parts stay as they are."""
+        if self._verified is not None:
+            self._verified.cancel()
+            self._verified = None
         if self._fetch is not None:
             self._fetch.stop()
             self._fetch = None

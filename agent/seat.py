@@ -28,6 +28,9 @@ from wherry.agent.worker.messages import (
     Window,
 )
 
+LATE_S = 5.0
+"""A limit that is noticed so late says nothing of the worker; it is given as long again."""
+
 Stage = Literal["loading", "testing", "ready", "starting", "serving", "stopping", "ended"]
 Role = Literal["serving", "candidate", "check"]
 
@@ -144,5 +147,8 @@ class Seat:
         self.stage = stage
 
     def _expired(self) -> None:
+        if self._services.clock.now_s() - self._limit.due_s > LATE_S:
+            self._wait(LATE_S)  # it was we who did not look, or the board slept: whoever lives says so by then
+            return
         self._said = self._said or f"no answer while {self.stage} within its time limit"
         self._worker.kill()

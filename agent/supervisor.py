@@ -121,15 +121,19 @@ class Supervisor:
         self.leave()
 
     def turn(self, limit_s: float) -> bool:
-        """Handle one event, waiting for it `limit_s` or until something is due; whether one came."""
+        """Wait `limit_s` for an event or a timer; handle all events that wait, then what is due. Whether an event came.
+
+        In this order, so that after a turn that took long nobody counts as silent who has spoken meanwhile.
+        """
         try:
-            event = self._inbox.get(timeout=self._services.timers.wait_s(limit_s))
+            events = [self._inbox.get(timeout=self._services.timers.wait_s(limit_s))]
         except queue.Empty:
-            event = None
-        if event is not None:
+            events = []
+        events += [self._inbox.get_nowait() for _ in range(self._inbox.qsize())]
+        for event in events:
             self._handle(event)
         self._services.timers.run_due()
-        return event is not None
+        return bool(events)
 
     def leave(self) -> None:
         """Say goodbye, stop asking, and let the workers drain; those that do not are killed."""

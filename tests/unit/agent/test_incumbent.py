@@ -154,3 +154,34 @@ def test_a_worker_that_recovers_for_long_is_counted_from_one_again(rig: Rig) -> 
         rig.wait(40)
     assert rig.slot.state == "running"
     assert len(rig.events("worker-recovered")) == 12
+
+
+def test_after_a_turn_that_took_long_nobody_counts_as_silent_who_has_spoken(rig: Rig) -> None:
+    """As while a large file is read from a slow card."""
+    rig.deploy(1, V1)
+    for _ in range(90):
+        rig.clock.at_s += 1
+        rig.yard.tick()
+    rig.settle()
+    rig.wait(20)
+    assert rig.events("worker-crashed") == []
+    assert rig.slot.state == "running"
+
+
+def test_a_board_that_slept_waits_for_its_workers_to_speak(rig: Rig) -> None:
+    """The boot clock went on, and nobody could say a word."""
+    rig.deploy(1, V1)
+    rig.clock.at_s += 3600
+    rig.settle()
+    rig.wait(20)
+    assert rig.events("worker-crashed") == []
+    assert len(rig.yard.serving) == 1
+
+
+def test_a_worker_that_is_silent_after_the_board_slept_is_replaced(rig: Rig) -> None:
+    """The negative control."""
+    rig.deploy(1, V1)
+    rig.clock.at_s += 3600
+    rig.settle()
+    rig.wait(20, windows=False)
+    assert len(rig.events("worker-crashed")) == 1
