@@ -62,6 +62,8 @@ def writes(agent: Agent, *, idle_s: float) -> Result:
     _require_disk(agent.directory)
     progress(f"looking at an idle agent's disk for {idle_s:g} s")
     begun = {pid: _written_bytes(pid) for pid in _pids(agent)}
+    if not begun[agent.process.pid]:
+        raise Failed("the kernel counts no bytes here, although a version has been fetched and stored")
     changed, started_s, seen = 0, time.perf_counter(), _changes(agent.directory / "state")
     while time.perf_counter() - started_s < idle_s:
         time.sleep(LOOK_EVERY_S)
