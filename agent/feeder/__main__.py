@@ -78,6 +78,7 @@ def _feed(job: Job, sock: socket.socket) -> None:
     from wherry.agent.feeder.samples import SourceStuck
 
     with contextlib.ExitStack() as stack:
+        stack.callback(report.last)
         client = stack.enter_context(Client(job.slot, directory=job.sockets, timeout_s=WAIT_S))
         parts = stack.enter_context(_parts(job))
         try:

@@ -31,7 +31,7 @@ class Report:
 
     def __init__(self, sock: socket.socket, pulse_s: float = PULSE_S) -> None:
         self._socket, self._pulse_s = sock, pulse_s
-        self._lock = threading.Lock()
+        self._lock, self._speaking = threading.Lock(), threading.Lock()
         self._answered = self._failed = self._passed_over = self._dropped = 0
         self._remarks: dict[str, None] = {}
         self._doing = ""
@@ -83,11 +83,20 @@ class Report:
             self._remarks = {}
         return pulse
 
+    def last(self) -> None:
+        """What has been counted and not been said."""
+        with contextlib.suppress(OSError):
+            self._send()
+
     def _say(self) -> None:
         try:
-            self._socket.sendall(msgspec.json.encode(self._take()) + b"\n")
+            self._send()
         except OSError:
             os._exit(0)  # the supervisor is gone
+
+    def _send(self) -> None:
+        with self._speaking:
+            self._socket.sendall(msgspec.json.encode(self._take()) + b"\n")
 
     def _beat(self) -> None:
         while True:
