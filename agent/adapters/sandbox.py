@@ -16,7 +16,7 @@ import psutil
 
 from wherry.agent.config import MIB, Config
 from wherry.agent.errors import BadConfig
-from wherry.agent.worker import sandbox_files
+from wherry.agent.worker import sandbox_files, sandbox_kernel
 from wherry.agent.worker.messages import Sandbox
 
 USERS = ("wherry-worker", "nobody")
@@ -61,7 +61,7 @@ def shortcomings(config: Config) -> list[str]:
     if config.sandbox.seccomp and (lacking := _lacking_seccomp()):
         found.append(f"system calls are not filtered: {lacking}")
     if sandbox_files.version() == 0:
-        found.append("files are not closed off: this kernel has no Landlock")
+        found.append("files are not closed off: this kernel has no Landlock, or a service or container forbids it")
     if os.geteuid() == 0 and _user(config.sandbox.user).uid is None:
         found.append(f"workers run as root: there is no user {' or '.join(USERS)}")
     return found
@@ -73,7 +73,7 @@ def _lacking_seccomp() -> str:
         ctypes.CDLL(LIBRARY)
     except OSError:
         return f"{LIBRARY} is missing (apt install libseccomp2)"
-    return "" if os.path.exists("/proc/sys/kernel/seccomp") else "this kernel has no seccomp"  # noqa: PTH110
+    return "" if sandbox_kernel.may_filter() else "this kernel has no seccomp, or a service or container forbids it"
 
 
 def _user(name: str) -> _User:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
 
-from wherry.agent.worker import memory, sandbox_files, sandbox_limits, sandbox_user
+from wherry.agent.worker import memory, sandbox_files, sandbox_kernel, sandbox_limits, sandbox_user
 from wherry.agent.worker.errors import OrderRefused
 from wherry.agent.worker.messages import Sandbox
 from wherry.agent.worker.tether import tie_to_parent
@@ -85,7 +85,9 @@ def _import(modules: Sequence[str]) -> None:
 
 
 def _calls() -> ModuleType | None:
-    """The module that filters system calls, where the board has libseccomp and the kernel a filter."""
+    """The module that filters system calls, where the board has libseccomp and the kernel a filter that we may use."""
+    if not sandbox_kernel.may_filter():
+        return None
     try:
         return import_module("wherry.agent.worker.sandbox_calls")
     except (ImportError, RuntimeError, OSError, AttributeError):
