@@ -95,14 +95,19 @@ class FastServer:
                 self._connections[thread] = connection
         if full:
             refuse(connection, f"{MAX_CONNECTIONS} connections are open, and no more are taken")
-        else:
+            return
+        try:
             thread.start()
+        except RuntimeError as error:
+            with self._lock:
+                del self._connections[thread]
+            refuse(connection, f"there is no room for another connection: {error}")
 
     def _serve(self, connection: socket.socket) -> None:
         try:
             connection.sendall(self._hello)
-            exchange = Exchange(self._engine, connection)
-            while exchange.once(moved=self._draining.is_set()):
+            exchange = Exchange(self._engine, connection, self._draining)
+            while exchange.once():
                 pass
         except OSError:
             pass  # the client is gone, or stalled
@@ -115,15 +120,17 @@ class FastServer:
 class Exchange:
     """Requests and answers on one connection, with buffers that are used again and again."""
 
-    def __init__(self, engine: Engine, connection: socket.socket) -> None:
-        self._engine, self._connection = engine, connection
+    def __init__(self, engine: Engine, connection: socket.socket, draining: threading.Event) -> None:
+        self._engine, self._connection, self._draining = engine, connection, draining
         self._size = sum(spec.size_bytes for spec in engine.inputs)
         self._answered = sum(spec.size_bytes for spec in engine.outputs)
         self._frame = bytearray(REQUEST.size + self._size)
         self._view = memoryview(self._frame)
         self._inputs = _views(engine, self._frame)
+        named = zip((spec.name for spec in engine.inputs), self._inputs, strict=True)
+        self._floats = [(name, view) for name, view in named if view.dtype.kind == "f"]
 
-    def once(self, *, moved: bool) -> bool:
+    def once(self) -> bool:
         """Answer one request; whether to go on. Raises OSError where the client is gone or stalls."""
         got = self._first()
         if got == 0:
@@ -136,7 +143,7 @@ class Exchange:
             return False
         while got < len(self._frame):
             got += self._more(got)
-        self._answer(None if label == NO_LABEL else label, MOVED if moved else 0)
+        self._answer(None if label == NO_LABEL else label)
         return True
 
     def _first(self) -> int:
@@ -153,20 +160,27 @@ class Exchange:
             raise ConnectionResetError("ended in the middle of a request")
         return count
 
-    def _answer(self, label: int | None, flags: int) -> None:
+    def _answer(self, label: int | None) -> None:
+        """What is not finite is the asker's fault, and must not count as a failure of the model."""
+        for name, view in self._floats:
+            if not np.isfinite(view).all():
+                self._say(REFUSED, f"{name} has values that are not finite")
+                return
         try:
             outputs, latency_ms = self._engine.timed(self._inputs, label)
         except InferenceFailed as error:
-            self._say(FAILED, str(error), flags)
+            self._say(FAILED, str(error))
             return
+        flags = MOVED if self._draining.is_set() else 0
         header = ANSWER.pack(self._answered, OK, flags, 0, int(latency_ms * 1e3))
         frame: list[bytes | memoryview] = [header, *(np.ascontiguousarray(output).data for output in outputs)]
         sent = self._connection.sendmsg(frame)
         if sent < ANSWER.size + self._answered:
             self._connection.sendall(b"".join(frame)[sent:])
 
-    def _say(self, status: int, text: str, flags: int = 0) -> None:
+    def _say(self, status: int, text: str) -> None:
         body = text.encode()[:MAX_TEXT_BYTES]
+        flags = MOVED if self._draining.is_set() else 0
         self._connection.sendall(ANSWER.pack(len(body), status, flags, 0, 0) + body)
 
 

@@ -91,6 +91,43 @@ def test_what_does_not_fit_is_refused_in_words_and_the_next_is_answered(
     assert client.infer(STORED).version == 1
 
 
+FLOATS = msgspec.structs.replace(INPUT, dtype="float32", quantization=None)
+
+
+def test_what_is_not_finite_is_the_askers_fault_and_not_the_models(sock: socket.socket, make: Make) -> None:
+    served = engine(lambda x: x.astype(np.int8), inputs=(FLOATS,))
+    serve(sock, served)
+    client = make()
+    with pytest.raises(Refused, match="x has values that are not finite"):
+        client.infer(np.array([[1, np.nan, 3, np.inf]], np.float32))
+    assert client.infer(np.ones((1, 4), np.float32)).version == 1
+    window = served.window(1.0)
+    assert (window.inferences, window.errors) == (1, 0)
+
+
+def test_a_connection_that_no_thread_can_be_started_for_is_refused_and_the_next_is_taken(
+    sock: socket.socket, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(sock, engine())
+    start, failures = threading.Thread.start, itertools.count()
+
+    def fail_first(thread: threading.Thread) -> None:
+        if thread.name == "fast" and next(failures) == 0:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", fail_first)
+    assert make().infer(STORED).version == 1, "asked again"
+    assert next(failures) > 1
+    assert server.drain(10)
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1])
+def test_no_time_at_all_is_refused(tmp_path: Path, timeout_s: float) -> None:
+    with pytest.raises(ValueError, match="timeout_s"):
+        Client(directory=tmp_path, timeout_s=timeout_s)
+
+
 def test_a_model_that_fails_is_told_and_the_next_is_answered(sock: socket.socket, make: Make) -> None:
     calls = itertools.count()
 
