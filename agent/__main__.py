@@ -5,7 +5,7 @@ import random
 import signal
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -86,14 +86,19 @@ def _run(config: Config) -> None:
     inbox = Inbox()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: inbox.put(Leave()))
-    config = sockets.settled(config)
-    with sockets.listening(config) as listening:
-        broker, supervisor = build(config, store, inbox, listening)
-        with control_socket(config, inbox):
+    with sockets.settled(config) as settled, sockets.listening(settled) as listening:
+        broker, supervisor = build(settled, store, inbox, listening, remarks=_moved(config, settled))
+        with control_socket(settled, inbox):
             broker.start()
             supervisor.run()
             broker.stop()
     store.close()
+
+
+def _moved(wanted: Config, settled: Config) -> list[str]:
+    """What apps and people must know who look for the sockets where they were asked for."""
+    there, here = wanted.data_plane.directory, settled.data_plane.directory
+    return [] if here == there else [f"{there} can only be read; apps find the sockets in {here}"]
 
 
 @contextmanager
@@ -108,14 +113,21 @@ def control_socket(config: Config, inbox: Inbox) -> Iterator[None]:
         control.close()
 
 
-def build(config: Config, store: Store, inbox: Inbox, listening: Mapping[str, Listening]) -> tuple[Broker, Supervisor]:
-    """Put the parts together. Probes the runtimes, which takes about a second. Raises StateDirUnusable."""
+def build(
+    config: Config, store: Store, inbox: Inbox, listening: Mapping[str, Listening], *, remarks: Sequence[str] = ()
+) -> tuple[Broker, Supervisor]:
+    """Put the parts together. Probes the runtimes, which takes about a second. Raises StateDirUnusable.
+
+    `remarks` are logged, and so sent up.
+    """
     clock, logs, boot_id = Clock(), LogBuffer(), uuid.uuid4().hex
     log = configure(config.log_level, logs, config.device)
     _count_boot(store, log)
     birth = make_birth(config, boot_id)
     if not birth.runtimes:
         log.error("no runtime works on this device, so no version can run; install ai-edge-litert or tflite-runtime")
+    for remark in remarks:
+        log.warning("the data plane is not where it should be", reason=remark)
     for lack in shortcomings(config):
         log.warning("workers are less confined than they could be", reason=lack)
     status_topic = topics.up(config.fleet, config.device, "status")

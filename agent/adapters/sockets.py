@@ -3,6 +3,7 @@
 Rules upheld here:
 - A socket stays open as long as the agent runs: what connects while no worker answers waits, and is not refused.
 - A socket file that an earlier agent left behind is replaced; the lock of the state directory says that it is ours.
+- Apps find the sockets where the configuration says. Only a disk that can only be read is reason for another place.
 """
 
 import contextlib
@@ -32,23 +33,39 @@ def socket_path(config: Config, slot: str, kind: Listener) -> Path:
     return Path(config.data_plane.directory) / (f"{slot}.sock" if kind == "http" else f"{slot}.fast.sock")
 
 
-def settled(config: Config) -> Config:
-    """With a directory for sockets that exists: on a disk that can only be read, one for temporary files.
+@contextlib.contextmanager
+def settled(config: Config) -> Iterator[Config]:
+    """With a directory for sockets that can be written: on a disk that can only be read, one for temporary files.
+
+    That one is removed at the end. Raises SocketUnusable, also where only this user may not write: apps look at the
+    place that was asked for, and would find nobody.
+    """
+    directory = config.data_plane.directory
+    if _can_be_written(Path(directory)):
+        yield config
+        return
+    try:
+        spare = tempfile.TemporaryDirectory(prefix=f"wherry-{config.device}-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise SocketUnusable(directory, "can only be read, and there is no place for temporary files") from error
+    with spare as path:
+        data_plane = msgspec.structs.replace(config.data_plane, directory=path)
+        yield msgspec.structs.replace(config, data_plane=data_plane)
+
+
+def _can_be_written(directory: Path) -> bool:
+    """False on a disk that can only be read, found by trying: one that the kernel gave up is not marked as such.
 
     Raises SocketUnusable.
     """
-    directory = Path(config.data_plane.directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        writable = os.access(directory, os.W_OK)
+        with tempfile.TemporaryFile(dir=directory):
+            return True
     except OSError as error:
-        if error.errno != errno.EROFS:
-            raise SocketUnusable(str(directory), error.strerror or str(error)) from error
-        writable = False
-    if not writable:
-        directory = Path(tempfile.mkdtemp(prefix=f"wherry-{config.device}-"))
-    data_plane = msgspec.structs.replace(config.data_plane, directory=str(directory))
-    return msgspec.structs.replace(config, data_plane=data_plane)
+        if error.errno in (errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+            return error.errno != errno.EROFS  # a full disk may have room for a socket still
+        raise SocketUnusable(str(directory), error.strerror or str(error)) from error
 
 
 @contextlib.contextmanager

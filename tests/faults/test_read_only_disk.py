@@ -1,5 +1,6 @@
 """A board whose disk became read-only, as cards do when they wear out: what is on it is still served."""
 
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -67,7 +68,10 @@ def test_the_agent_starts_on_a_read_only_disk_that_has_something_to_serve(
     _make_read_only(disk)
     started = agent()
     wait_until(lambda: "no broker" in started.log.read_text(), "the agent looks for its broker")
+    (place,) = re.findall(r"apps find the sockets in (/[^\s\"]+)", started.log.read_text())
+    assert {entry.name for entry in Path(place).iterdir()} == {"agent.sock", "main.sock", "main.fast.sock"}
     assert started.stop() == 0
+    assert not Path(place).exists()
     log = started.log.read_text()
     assert "the disk cannot be written, what is on it is served" in log
     assert "Traceback" not in log
