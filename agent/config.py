@@ -61,7 +61,7 @@ class FeedConfig(_Section, frozen=True, kw_only=True):
     broker: Annotated[str, msgspec.Meta(pattern=r"^[^:/]+(:[0-9]{1,5})?$")] = "127.0.0.1:1883"
     """Broker of `topic`, as `host:port`: mostly one on the board itself, not the fleet's."""
     rate_hz: Annotated[float, msgspec.Meta(gt=0, le=10_000)] = 10.0
-    """Inferences per second at most."""
+    """Inferences per second at most. Of a topic, a camera or a slow model it may be fewer."""
 
     def __post_init__(self) -> None:
         """Raises ValueError, on decoding ValidationError."""
@@ -81,9 +81,17 @@ class ResultsConfig(_Section, frozen=True, kw_only=True):
     command: tuple[str, ...] = ()
     """Process that reads a line of JSON for each answer on its standard input; started again when it ends."""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError, on decoding ValidationError."""
+        if self.log == "" or self.topic == "" or "" in self.command[:1]:
+            raise ValueError("log, topic and command are left out where there is none, and not empty")
+
 
 class SlotConfig(_Section, frozen=True, kw_only=True):
-    """One slot. A name of its own for each model that the device runs at the same time."""
+    """One slot. A name of its own for each model that the device runs at the same time.
+
+    Not `agent`, and none that ends in `.fast`: names of other sockets end so.
+    """
 
     feed: FeedConfig | None = None
     """Drives the slot without an app."""
@@ -93,6 +101,15 @@ class SlotConfig(_Section, frozen=True, kw_only=True):
     """Threads of the interpreter. More help large models only."""
     http_port: Port | None = None
     """TCP port on 127.0.0.1 for the data plane, beside the Unix socket; none unless given."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, on decoding ValidationError."""
+        if self.results is None:
+            return
+        if self.feed is None:
+            raise ValueError("results are those of a feed, and the slot has none")
+        if self.feed.topic is not None and self.feed.topic == self.results.topic:
+            raise ValueError("results must go to another topic than the feed's, or each answer would be a sample")
 
 
 class DataPlaneConfig(_Section, frozen=True, kw_only=True):
@@ -150,7 +167,7 @@ class WorkerConfig(_Section, frozen=True, kw_only=True):
     stop_limit_s: Positive = 10.0
     """How long a worker may finish what it answers. The service's TimeoutStopSec must be longer."""
     silence_limit_s: Positive = 60.0
-    """A serving worker that says nothing this long hangs; far more than one inference should take."""
+    """A serving worker that says nothing this long hangs; far more than one inference should take. So does a feeder."""
     restart_base_s: Positive = 0.2
     """The longest wait before a failed worker is started again for the first time; it doubles with each failure."""
     restart_limit_s: Positive = 30.0
@@ -186,6 +203,14 @@ class Config(_Section, frozen=True, kw_only=True):
     slots: Annotated[dict[Name, SlotConfig], msgspec.Meta(min_length=1, max_length=8)] = msgspec.field(
         default_factory=lambda: {"main": SlotConfig()}
     )
+
+    def __post_init__(self) -> None:
+        """No two sockets may have one name. Raises ValueError, on decoding ValidationError."""
+        for name in self.slots:
+            if name == "agent":
+                raise ValueError("a slot cannot be named agent: its socket would be that of the agent itself")
+            if name.endswith(".fast"):
+                raise ValueError(f"a slot cannot be named {name}: names of sockets end so")
 
 
 def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:

@@ -53,6 +53,20 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
         (GOOD + "[broker]\nprot = 5\n", "broker: Object contains unknown field `prot`"),
         (GOOD + 'runtime = "onnx"\n', "runtime: Invalid enum value 'onnx'"),
         (GOOD + "telemetry_window_s = 0\n", "telemetry_window_s: Expected `float` >= 0.5"),
+        (
+            GOOD + '[slots.main.results]\nlog = "x"\n',
+            "slots.<name>: results are those of a feed, and the slot has none",
+        ),
+        (
+            GOOD + '[slots.main.feed]\ntopic = "a"\n[slots.main.results]\ntopic = "a"\n',
+            "slots.<name>: results must go to another topic",
+        ),
+        (
+            GOOD + '[slots.main.feed]\ntopic = "a"\n[slots.main.results]\nlog = ""\n',
+            "slots.<name>.results: log, topic and command are left out",
+        ),
+        (GOOD + "[slots.agent]\n", "a slot cannot be named agent: its socket would be that of the agent itself"),
+        (GOOD + '[slots.main]\n[slots."main.fast"]\n', "a slot cannot be named main.fast: names of sockets end so"),
         (GOOD + "[slots.main.feed]\nrate_hz = 1\n", "slots.<name>.feed: a feed has one of directory, camera and topic"),
     ],
 )
@@ -61,6 +75,12 @@ def test_what_is_wrong_is_said_with_file_and_key(tmp_path: Path, text: str, prob
         _load(tmp_path, text)
     assert str(caught.value).startswith(str(tmp_path / "agent.toml"))
     assert problem in str(caught.value)
+
+
+def test_names_that_only_look_like_those_of_sockets_are_taken(tmp_path: Path) -> None:
+    """The negative control."""
+    config = _load(tmp_path, GOOD + '[slots.agents]\n[slots."main.fast.2"]\n[slots.fast]\n')
+    assert set(config.slots) == {"agents", "main.fast.2", "fast"}
 
 
 def test_an_unknown_variable_is_not_passed_over(tmp_path: Path) -> None:
