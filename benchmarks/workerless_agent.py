@@ -6,6 +6,7 @@ would start twenty imports of numpy and a runtime beside the downloads that are 
 
 import itertools
 import sys
+from collections.abc import Sequence
 
 from wherry.agent import __main__ as agent
 from wherry.agent.adapters.worker_process import OnEvent, WorkerEnded
@@ -26,7 +27,7 @@ class IdleWorker:
     def pid(self) -> int:
         return 0
 
-    def send(self, order: AnyOrder) -> None:
+    def send(self, order: AnyOrder, files: Sequence[int] = ()) -> None:  # noqa: ARG002  the interface of workers
         if isinstance(order, Stop):
             self.kill()
 

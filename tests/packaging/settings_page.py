@@ -59,7 +59,8 @@ A file has `x` ([N, …], in the layout of the version's input), or for several 
 name, and may have `y` ([N], class numbers; `labels`, where an input is called `y`). Values in the model's own stored
 integers go in as they are. All others are raw: what `--preprocess` said at the conversion is done to them, by the
 same code, and then they are quantized. Pictures must have the model's size. A file that cannot be used is passed over
-and named in the log, and is no error of the model.
+and named in the log, and is no error of the model. Cameras, topics and results: [Feed a
+model](../how-to/feed-a-model.md).
 """
 
 
