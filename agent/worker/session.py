@@ -68,7 +68,7 @@ class Session:
                 with only(files) as file:
                     self._channel.say(self_test(order, self._loaded(), file))
             case Serve():
-                self._obey_serve(order, [socket.socket(fileno=file) for file in files])
+                self._obey_serve(order, sockets_of(files))
 
     def _obey_load(self, order: Load, file: int) -> None:
         if self._model:
@@ -111,3 +111,11 @@ def only(files: Sequence[int]) -> Iterator[int]:
     finally:
         for file in files:
             os.close(file)
+
+
+def sockets_of(files: Sequence[int]) -> list[socket.socket]:
+    """The open files as sockets. Raises OrderRefused where one is none."""
+    try:
+        return [socket.socket(fileno=file) for file in files]
+    except OSError as error:
+        raise OrderRefused(f"what came to be listened on is not a socket: {error}") from error

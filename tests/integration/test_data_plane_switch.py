@@ -15,7 +15,7 @@ from tests.support.data_plane import listening
 from tests.support.live_worker import Handed, LiveWorker, TinyCase
 from tests.support.soak import scaled
 from tests.support.steady_askers import SteadyAskers, rounds
-from wherry.agent.worker.messages import Identity, Loaded, Sandbox, Serve, Serving, Stop, Stopped, Window
+from wherry.agent.worker.messages import Identity, Loaded, Refused, Sandbox, Serve, Serving, Stop, Stopped, Window
 
 pytestmark = pytest.mark.slow
 TAKEOVERS = scaled(10, soak=200)
@@ -129,3 +129,13 @@ def test_the_answers_are_the_models(berth: Berth) -> None:
             got.append(np.frombuffer(sock.recv(4000)[-4:], np.int8))
     assert np.array_equal(got, berth.tiny.outputs("litert")[:20])
     assert drain(worker) == len(rows)
+
+
+def test_what_cannot_be_listened_on_is_refused_in_words(berth: Berth) -> None:
+    cases = (("http",), [1], "not a socket"), (("http", "http"), [], "0 sockets for 2 listeners")
+    for listeners, files, text in cases:
+        worker = berth.loaded(1)
+        with berth.tiny.path.open("rb") as no_socket:
+            worker.process.send(Serve(listeners=listeners, files=len(files)), [no_socket.fileno() for _ in files])
+        assert text in worker.said(Refused).reason
+        assert worker.ended().exit_code == 1

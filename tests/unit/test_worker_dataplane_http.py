@@ -5,6 +5,7 @@ import itertools
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -163,6 +164,7 @@ def test_large_bodies_are_asked_to_come(plane: Plane) -> None:
         (400, b"GET /v2 HTTP/1.1\r\nBad Header: x\r\n\r\n"),
         (400, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
         (431, b"GET /v2 HTTP/1.1\r\nX: " + b"y" * 2_000_000),
+        (431, b"GET /v2 HTTP/1.1\r\nX: " + b"y" * 100_000 + b"\r\n\r\n"),
         (431, b"GET /" + b"y" * 2_000_000),
         (431, b"GET /v2 HTTP/1.1\r\n" + b"X: y\r\n" * 300_000),
     ],
@@ -484,7 +486,7 @@ def test_connections_that_were_just_accepted_when_draining_began_are_answered(pl
     plane.server.begin_drain(0)
     leave.set()
     with ThreadPoolExecutor(50) as readers:
-        answers = [readers.submit(read_all, sock) for sock in socks]
+        answers = [readers.submit(read_and_close, sock) for sock in socks]
         plane.server.join()
         with spare:
             left_to_others = _waiting(spare)
@@ -492,8 +494,11 @@ def test_connections_that_were_just_accepted_when_draining_began_are_answered(pl
                 sock.close()
         answered = [statuses(each.result()) for each in answers]
     assert answered.count([200]) + len(left_to_others) == 50
-    for sock in socks:
-        sock.close()
+
+
+def read_and_close(sock: socket.socket) -> bytes:
+    with sock:
+        return read_all(sock)
 
 
 def _waiting(listener: socket.socket) -> list[socket.socket]:
@@ -503,3 +508,47 @@ def _waiting(listener: socket.socket) -> list[socket.socket]:
         while True:
             found.append(listener.accept()[0])
     return found
+
+
+METADATA = b"GET /v2/models/digits HTTP/1.1\r\n\r\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tcp", [False, True])
+def test_an_answer_that_is_read_slowly_is_not_cut_because_it_is_the_last(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch, tcp: bool
+) -> None:
+    monkeypatch.setattr(connection, "LINGER_S", 0.0)
+    with plane.connect(tcp=tcp) as sock:
+        sock.sendall(METADATA * 3000 + METADATA.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        sweeps_s = time.monotonic() + 3 * server.SWEEP_S
+        wait_until(lambda: time.monotonic() > sweeps_s, "some sweeps have passed")
+        assert statuses(read_all(sock)) == [200] * 3001
+    wait_until(lambda: not plane.server._connections, "it is gone")
+
+
+@pytest.mark.parametrize("rest", [b"", LIVE[:-4], post()[:-4]])
+def test_who_ends_its_side_while_answers_wait_to_be_read_gets_them_all(plane: Plane, rest: bytes) -> None:
+    with plane.connect() as sock:
+        writer = threading.Thread(target=lambda: (sock.sendall(METADATA * 5000 + rest), sock.shutdown(socket.SHUT_WR)))
+        writer.start()
+        assert statuses(read_all(sock)) == [200] * 5000
+        writer.join(20)
+        wait_until(lambda: not plane.server._connections, "it is gone")
+
+
+@pytest.mark.parametrize("rest", [LIVE[:-4], post()[:-4]])
+def test_who_ends_within_a_request_gets_the_answer_to_the_one_before(gate: tuple[Gate, Plane], rest: bytes) -> None:
+    model, plane = gate
+    with plane.connect() as sock:
+        sock.sendall(post() + rest)
+        sock.shutdown(socket.SHUT_WR)
+        wait_until(lambda: plane.engine.running_s() > 0, "the model is asked")
+        model.open.set()
+        assert statuses(read_all(sock)) == [200]
+
+
+def test_what_follows_the_last_request_is_passed_over(plane: Plane) -> None:
+    with plane.connect() as sock:
+        sock.sendall(LIVE.replace(b"Host: slot", b"Connection: close") + LIVE)
+        assert statuses(read_all(sock)) == [200]

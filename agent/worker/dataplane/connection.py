@@ -21,6 +21,7 @@ from wherry.agent.worker.dataplane.service import Ask, Reply, Service, refusal
 from wherry.agent.worker.dataplane.wire import CONTINUE, encode_reply
 
 MAX_HEAD_BYTES = 32 * 1024
+HEAD_TOO_LARGE = f"the head of a request may have {MAX_HEAD_BYTES} bytes"
 REQUEST_S = 10.0
 """From the first byte of a request to its last."""
 IDLE_S = 120.0
@@ -61,7 +62,7 @@ class Connection(asyncio.Protocol):
         self._busy = self._blocked = self._last = self._deaf = self._ended = self._eof = False
         self._partial = self._in_head = False
         self._problem: Problem | None = None
-        self._held = 0
+        self._held = self._open_bytes = 0
         self.deadline_s = self._loop.time() + IDLE_S
 
     # What asyncio calls.
@@ -80,24 +81,30 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
+        self._open_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._last = self._deaf = True  # to another protocol: it is answered in this one
         except httptools.HttpParserError as error:
-            problem = self._problem or Problem(f"this is not HTTP: {error}")
-            self._fail(refusal(str(problem), problem.status))
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._fail(refusal(f"the head of a request may have {MAX_HEAD_BYTES} bytes", 431))
+            self._misread(error)
+        if self._in_head and self._open_bytes > MAX_HEAD_BYTES:
+            self._fail(refusal(HEAD_TOO_LARGE, 431))
         self._pump()
         if self._waiting and not self._deaf:
             self._transport.pause_reading()
 
+    def _misread(self, error: Exception) -> None:
+        if self._last and not self._problem:
+            self._deaf = True  # more after a request that was said to be the last
+        else:
+            problem = self._problem or Problem(f"this is not HTTP: {error}")
+            self._fail(refusal(str(problem), problem.status))
+
     def eof_received(self) -> bool:
         self._eof = self._last = True
-        return self._busy or bool(self._waiting) or self._transport.get_write_buffer_size() > 0
+        self._partial = self._in_head = False  # what has begun will never be complete
+        return self._busy or bool(self._waiting)  # else asyncio closes, once what was written is gone
 
     def pause_writing(self) -> None:
         self._blocked = True
@@ -105,14 +112,15 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._blocked = False
-        self._rest()
-        self._pump()
+        if not self._ended:
+            self._rest()
+            self._loop.call_soon(self._pump)  # not from here: asyncio 3.11 loses a connection twice that is closed here
 
     # What llhttp calls.
 
     def on_message_begin(self) -> None:
         self._partial = self._in_head = True
-        self._head_bytes = self._length = 0
+        self._open_bytes = self._head_bytes = self._length = 0
         self._url = self._encoding = b""
         self._json_length: bytes | None = None
         self._expects = self._chunked = False
@@ -121,8 +129,10 @@ class Connection(asyncio.Protocol):
 
     def on_url(self, url: bytes) -> None:
         self._url += url
+        self._head_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes | None) -> None:
+        self._head_bytes += len(name) + len(value or b"")
         match name.lower():
             case b"content-length":
                 self._length = int(value or 0)
@@ -137,6 +147,8 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(HEAD_TOO_LARGE, 431)
         if self._chunked:
             self._refuse("a body needs a Content-Length here", 411)
         if self._length > self._hub.max_request_bytes:
@@ -201,7 +213,7 @@ class Connection(asyncio.Protocol):
         self._pump()
 
     def _pump(self) -> None:
-        while self._waiting and not (self._busy or self._blocked or self._ended):
+        while self._waiting and not (self._busy or self._blocked or self._ended or self._transport.is_closing()):
             item = self._waiting.popleft()
             reply = item if isinstance(item, Reply) else self._answer(item)
             if reply is None:
@@ -232,7 +244,8 @@ class Connection(asyncio.Protocol):
     def _end(self) -> None:
         """Nothing more is said. What still comes is passed over, until the other side ends too."""
         self._ended = self._deaf = True
-        self.deadline_s = self._loop.time() + LINGER_S
+        is_written = self._transport.get_write_buffer_size() == 0
+        self.deadline_s = self._loop.time() + (LINGER_S if is_written else STALL_S)
         if self._eof:
             self._transport.close()
         elif not self._transport.is_closing():
