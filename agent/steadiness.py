@@ -1,7 +1,7 @@
 """Says to the record that the agent runs steadily, or that it was stopped in good order before that.
 
 Rules upheld here:
-- One save a start. In safe mode after a crash loop the count stays up until the slot has left it.
+- One save a start. In safe mode after a crash loop the count stays up, however long, until something serves.
 """
 
 from wherry.agent.core.boots import STEADY_S

@@ -41,5 +41,5 @@ def because(unsteady_boots: int) -> str:
 
 
 def steadied(unsteady_boots: int, *, in_safe_mode: bool) -> int:
-    """The count once the agent has run for `STEADY_S`; `in_safe_mode` where a slot is."""
-    return BLAME_ALL_AT - 2 if in_safe_mode and unsteady_boots >= BLAME_ALL_AT else 0
+    """The count once the agent has run for `STEADY_S`, once or many times; `in_safe_mode` where nothing serves."""
+    return BLAME_ALL_AT - 2 if in_safe_mode and unsteady_boots >= BLAME_ALL_AT - 2 else 0

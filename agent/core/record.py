@@ -136,6 +136,12 @@ class DeviceRecord(msgspec.Struct, frozen=True, kw_only=True):
     def slot(self, name: str) -> SlotRecord:
         return self.slots.get(name, SlotRecord())
 
+    @property
+    def in_safe_mode(self) -> bool:
+        """Whether nothing serves for what failed. Where one slot serves, a steady time says something of the board."""
+        slots = self.slots.values()
+        return any(slot.state == "safe-mode" for slot in slots) and not any(slot.serving for slot in slots)
+
     def booted(self) -> "DeviceRecord":
         """At a start, before anything is done: it counts as unsteady until `steadied`, or `left` in good order."""
         handling = self.handling and msgspec.structs.replace(self.handling, starts=self.handling.starts + 1)
@@ -145,8 +151,7 @@ class DeviceRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     def steadied(self) -> "DeviceRecord":
         """Once the agent has run for a steady time."""
-        in_safe_mode = any(slot.state == "safe-mode" for slot in self.slots.values())
-        count = boots.steadied(self.unsteady_boots, in_safe_mode=in_safe_mode)
+        count = boots.steadied(self.unsteady_boots, in_safe_mode=self.in_safe_mode)
         return msgspec.structs.replace(self, unsteady_boots=count)
 
     def left(self) -> "DeviceRecord":

@@ -92,14 +92,14 @@ def test_a_board_that_dies_with_everything_ends_in_safe_mode_that_an_operator_ge
 
 def test_after_a_steady_time_in_safe_mode_a_start_tries_once_more_and_the_next_does_not(rig: CountingRig) -> None:
     rig.starts_until(lambda: rig.slot.state == "safe-mode")
-    for _ in range(3):
-        rig.wait(STEADY_S + 1)
+    for steady_times in (1, 2, 7):
+        rig.wait(steady_times * STEADY_S + 1)
         rig.cut().boot()
         assert rig.serves() == [V1.assignment.artifact]
         rig.cut().boot()
         assert rig.yard.workers == []
         assert rig.slot.state == "safe-mode"
-    rig.wait(STEADY_S + 1)
+    rig.wait(3 * STEADY_S + 1)
     rig.cut().boot()
     rig.wait(STEADY_S + 1)
     assert rig.store.record.unsteady_boots == 0
