@@ -66,10 +66,10 @@ def _measure(agent: Agent, shipping: Shipping, model: SmallModel, scale: Scale) 
         shipping.ship()
     latency = agent_latency.measure(model, sockets, runs=scale.latency_runs, calls=scale.latency_calls)
     crashes = agent_switch.crashes(agent, model, sockets, kills=scale.kills)
-    writes = agent_footprint.writes(agent, idle_s=scale.idle_s)
     switches = agent_switch.switches(shipping, model, sockets, updates=scale.switches)
     with Load(sockets, model.sample, agent_switch.RATE_HZ):
         memory = agent_footprint.memory(agent, shipping, updates=scale.updates)
+    writes = agent_footprint.writes(agent, idle_s=scale.idle_s)
     return form.joined([latency, crashes, switches, memory, writes])
 
 
