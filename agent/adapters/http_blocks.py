@@ -4,9 +4,11 @@ Rules upheld here:
 - Neighbours that wait together are fetched by one request, since on a slow link each costs a way there and back.
 - What is asked for twice before it was answered is fetched once, so what waits is bounded by the blobs' sizes.
 - Every block that was asked for is answered, unless it is forgotten: that is not fetched any more, and not answered.
-- Nothing a server does ends the thread or holds it for long: see `ranges` and `slow_links`.
+- Nothing a server does holds the thread for long: see `ranges` and `slow_links`. Nothing at all ends it for good: what
+  nobody foresaw is a reason too, and a thread that was lost or could not be started is started with the next question.
 """
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -54,13 +56,19 @@ class HttpBlocks:
 
         Never waits.
         """
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="http blocks", daemon=True)
-            self._thread.start()
         run = Run(url=f"{artifacts_url.rstrip('/')}/{ref.digest}", ref=ref, first=index)
         with self._asked:
             self._wanted.setdefault((ref.digest, index), run)
             self._asked.notify()
+        if self._thread is None or not self._thread.is_alive():
+            self._start(run)
+
+    def _start(self, run: Run) -> None:
+        self._thread = threading.Thread(target=self._run, name="http blocks", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._refuse(run, error)
 
     def forget(self, digest: str) -> None:
         """Nobody wants blocks of this blob any more."""
@@ -68,16 +76,30 @@ class HttpBlocks:
             self._wanted = {key: run for key, run in self._wanted.items() if key[0] != digest}
 
     def _run(self) -> None:
-        from wherry.agent.adapters.slow_links import SlowLimits
-
-        ranges = Ranges(self._limits or SlowLimits())
+        ranges = None
         while True:
             run = self._oldest()
             try:
+                ranges = ranges or self._ranges()
                 self._fetch(ranges, run)
             except Unsuitable as error:
-                for index in _indices(run):
-                    self._answer(HttpBlock(digest=run.ref.digest, index=index, reason=str(error)))
+                self._answer_all(run, str(error))
+            except Exception as error:  # noqa: BLE001  a bug, no memory, damaged certificates of the system
+                _close(ranges)
+                ranges = None
+                self._refuse(run, error)
+
+    def _ranges(self) -> Ranges:
+        from wherry.agent.adapters.slow_links import SlowLimits
+
+        return Ranges(self._limits or SlowLimits())
+
+    def _refuse(self, run: Run, error: Exception) -> None:
+        self._answer_all(run, f"{run.target}: {type(error).__name__}: {error}")
+
+    def _answer_all(self, run: Run, reason: str) -> None:
+        for index in _indices(run):
+            self._answer(HttpBlock(digest=run.ref.digest, index=index, reason=reason))
 
     def _fetch(self, ranges: Ranges, run: Run) -> None:
         """Hand on block by block; leaves off where nobody wants the rest. Raises Unsuitable."""
@@ -114,6 +136,13 @@ class HttpBlocks:
             is_wanted = self._wanted.pop((answer.digest, answer.index), None) is not None
         if is_wanted:
             self._on_block(answer)
+
+
+def _close(ranges: Ranges | None) -> None:
+    """Nobody knows what state it is in."""
+    if ranges is not None:
+        with contextlib.suppress(Exception):
+            ranges.close()
 
 
 def _indices(run: Run) -> list[int | None]:

@@ -83,6 +83,10 @@ class Ranges:
             ssl_context=ssl.create_default_context(), network_backend=self._backend, max_connections=2
         )
 
+    def close(self) -> None:
+        """End its connections."""
+        self._pool.close()
+
     def blocks(self, run: Run) -> Generator[bytes, None, None]:
         """The blocks in order, each of its size; the list of hashes comes as one. Raises Unsuitable."""
         try:

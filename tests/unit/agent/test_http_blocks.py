@@ -6,7 +6,10 @@ from collections.abc import Mapping
 
 import pytest
 
+from tests.support.no_threads import no_threads
 from tests.support.range_server import serving_blobs
+from tests.support.wait import wait_until
+from wherry.agent.adapters import http_blocks
 from wherry.agent.adapters.http_blocks import HttpBlock, HttpBlocks
 from wherry.protocol.blob import describe, hash_list, split
 
@@ -139,3 +142,51 @@ def test_what_is_forgotten_is_neither_fetched_nor_answered(answers: Answers) -> 
         assert shelf.asked.get(timeout=5) == other.digest
     assert shelf.asked.empty()
     assert got.empty()
+
+
+@pytest.mark.parametrize("where", ["__init__", "blocks"])
+def test_what_nobody_foresaw_is_a_reason_and_the_next_is_fetched(
+    answers: Answers, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    blocks, got = answers
+    with serving_blobs({REF.digest: DATA}) as url:
+        with monkeypatch.context() as patch:
+            patch.setattr(http_blocks.Ranges, where, _unforeseen)
+            blocks.ask(url, REF, 0)
+            blocks.ask(url, REF, 2)
+            found = [got.get(timeout=5) for _ in range(2)]
+        assert [(answer.index, answer.data) for answer in found] == [(0, None), (2, None)]
+        assert all("MemoryError: nobody thought of it" in answer.reason for answer in found)
+        blocks.ask(url, REF, 0)
+        assert got.get(timeout=5).data == split(DATA)[0]
+
+
+def _unforeseen(*_: object) -> None:
+    raise MemoryError("nobody thought of it")
+
+
+def test_without_a_thread_there_is_a_reason_and_later_a_block(answers: Answers) -> None:
+    blocks, got = answers
+    with serving_blobs({REF.digest: DATA}) as url:
+        with no_threads():
+            blocks.ask(url, REF, 0)
+        assert "can't start new thread" in got.get(timeout=5).reason
+        blocks.ask(url, REF, 0)
+        assert got.get(timeout=5).data == split(DATA)[0]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_was_lost_is_replaced(answers: Answers) -> None:
+    """Where even the reason could not be handed on."""
+    blocks, got = answers
+
+    def lose(_answer: HttpBlock) -> None:
+        blocks._on_block = got.put
+        raise MemoryError
+
+    blocks._on_block = lose
+    blocks.ask("ftp://nowhere", REF, 0)
+    wait_until(lambda: blocks._thread is not None and not blocks._thread.is_alive(), "the thread is gone")
+    with serving_blobs({REF.digest: DATA}) as url:
+        blocks.ask(url, REF, 0)
+        assert got.get(timeout=5).data == split(DATA)[0]
