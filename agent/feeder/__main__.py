@@ -17,6 +17,7 @@ import msgspec
 
 from wherry.agent.config import FeedConfig, ResultsConfig
 from wherry.agent.feeder.messages import MAX_LINE_BYTES, Job
+from wherry.agent.worker.sandbox_limits import offer_to_the_oom_killer
 from wherry.agent.worker.tether import ignore_interrupts, tie_to_parent
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def main() -> int:
     parser.add_argument("--fd", type=int, required=True, help="inherited socket to the supervisor")
     ignore_interrupts()
     tie_to_parent()
+    offer_to_the_oom_killer()  # before the supervisor, which brings it back
     with socket.socket(fileno=parser.parse_args().fd) as sock:
         job = _job(sock)
         if job is None:

@@ -280,12 +280,14 @@ def test_a_callback_reads_answers_and_leaves_with_the_feeder(tmp_path: Path) -> 
     assert all(one["top"][0]["index"] == one["label"] for one in found)
 
 
-def test_a_feeder_of_files_is_small(tmp_path: Path, tried: Tried) -> None:
+def test_a_feeder_of_files_is_small_and_the_first_to_go_where_memory_ends(tmp_path: Path, tried: Tried) -> None:
     with listener(tmp_path) as sock, LiveFeeder(tmp_path, files(tmp_path)) as feeder:
         begun_s = time.perf_counter()
         server = serve(sock, engine())
         wait_until(lambda: len(feeder.results) > 200, "it works")
         rss_bytes = psutil.Process(feeder.process.pid).memory_info().rss
+        offered = int(Path(f"/proc/{feeder.process.pid}/oom_score_adj").read_text())
         server.drain()
     assert rss_bytes < MAX_FEEDER_BYTES["directory"]
+    assert offered > int(Path("/proc/self/oom_score_adj").read_text()), "it goes before the supervisor does"
     tried(f"{rss_bytes / 1e6:.1f} MB resident after 200 samples, {time.perf_counter() - begun_s:.1f} s from its start")
