@@ -45,7 +45,7 @@ def test_every_dependency_is_locked() -> None:
 
 def test_the_extras_are_those_that_the_design_names() -> None:
     tables = project()
-    assert set(tables["project"]["optional-dependencies"]) == {"agent", "tflite", "controller", "converters", "pytorch"}  # type: ignore[index]
+    assert set(tables["project"]["optional-dependencies"]) == {"agent", "camera", "tflite", "controller", "converters", "pytorch"}  # type: ignore[index]
 
 
 def test_the_page_of_licences_is_in_step() -> None:
