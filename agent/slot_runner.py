@@ -97,6 +97,11 @@ class SlotRunner:
         self.happen(SlotEvent("restart-asked", "the operator asked"))
         return None
 
+    def try_again(self) -> None:
+        """Try once more what is in safe mode."""
+        if knows(self._slot().state, "trial-due"):
+            self.happen(SlotEvent("trial-due", "tried once more, after a long time in safe mode"))
+
     def broker_reached(self) -> None:
         self._trial.reached()
 

@@ -74,7 +74,7 @@ class Supervisor:
         self._reported: Reported | None = None
         self._refused: set[str] = set()
         self._timekeeper = Timekeeper(services)
-        self._steadiness = Steadiness(services, self._timekeeper)
+        self._steadiness = Steadiness(services, self._timekeeper, try_again=self._try_again)
         self.leaving = False
         self.runners = {
             name: SlotRunner(
@@ -105,6 +105,10 @@ class Supervisor:
         self._telemetry_due()
         self._logs_due()
         self._events_due()
+
+    def _try_again(self) -> None:
+        for runner in self.runners.values():
+            runner.try_again()
 
     def _remarks(self) -> str:
         """What is worth saying of this start."""

@@ -73,6 +73,11 @@ def quarantine(slot: SlotRecord, _phase: Phase, reason: str) -> SlotRecord:
     return _isolate(slot, _attempt(slot).ref, reason)
 
 
+def quarantine_if_tried(slot: SlotRecord, phase: Phase, reason: str) -> SlotRecord:
+    """What never ran has done nothing."""
+    return quarantine(slot, phase, reason) if _attempt(slot).tries else slot
+
+
 def commit(slot: SlotRecord, phase: Phase, _reason: str) -> SlotRecord:
     attempt = _attempt(slot)
     last_good = slot.last_good if slot.incumbent in (None, attempt.ref) or slot.incumbent_failed else slot.incumbent

@@ -4,7 +4,8 @@ Rules upheld here:
 - `incumbent` is the version that served last and is served again when the candidate fails.
 - `last_good` is the committed version before the incumbent; it is tried once when the incumbent fails.
 - `wish` is the newest assignment; it is `settled` once it has an outcome, so that nothing is tried twice.
-- `unsteady_boots` counts the starts in a row that no steady time followed; `boots.py` says what follows of it.
+- `unsteady_boots` counts the starts in a row that no steady time followed, and `given_up` how often everything was
+  given up for them; `boots.py` says what follows of it.
 - `handling` is the desired document that is being taken over, or that has stopped the agent too often meanwhile.
 - `floor_s` is a time that it is certainly not earlier than; it never falls.
 - `assignments` are those that incumbent and last good came of; `lost` is the one of an incumbent whose files were
@@ -16,6 +17,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from wherry.agent.core import boots
+from wherry.agent.core.boots import Standing, Starts
 from wherry.agent.core.drift import Baseline
 from wherry.protocol.codec import encode
 from wherry.protocol.down.desired import Assignment
@@ -71,8 +73,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One slot. `incumbent_failed` keeps it in safe mode until somebody asks for something, or the agent starts.
 
-    After a crash loop a start alone may not be enough: see `boots.py`. `committed` is (epoch, generation) of the
-    document that the incumbent was committed for.
+    After a crash loop a start alone may not be enough, and time may be: see `boots.py`. `committed` is (epoch,
+    generation) of the document that the incumbent was committed for.
     """
 
     state: Phase = "empty"
@@ -97,7 +99,7 @@ class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
         """What answers now: the candidate while on probation, else the incumbent."""
         if self.state == "probation" and self.attempt is not None:
             return self.attempt.ref
-        return None if self.state == "safe-mode" else self.incumbent
+        return None if self.incumbent_failed else self.incumbent
 
     def refs(self) -> Iterator[VersionRef]:
         """Every version whose files must stay on disk."""
@@ -128,6 +130,7 @@ class DeviceRecord(msgspec.Struct, frozen=True, kw_only=True):
     artifacts_url: str | None = None
     boots: Count = 0
     unsteady_boots: Count = 0
+    given_up: Count = 0
     handling: Handling | None = None
     floor_s: float = 0.0
     executed: tuple[str, ...] = ()
@@ -137,26 +140,47 @@ class DeviceRecord(msgspec.Struct, frozen=True, kw_only=True):
         return self.slots.get(name, SlotRecord())
 
     @property
-    def in_safe_mode(self) -> bool:
-        """Whether nothing serves for what failed. Where one slot serves, a steady time says something of the board."""
+    def standing(self) -> Standing:
+        """Where one slot serves, a steady time says something of the board, whatever other slots do."""
         slots = self.slots.values()
-        return any(slot.state == "safe-mode" for slot in slots) and not any(slot.serving for slot in slots)
+        if any(slot.state == "rolling-back" for slot in slots):
+            return "going-back"
+        if any(slot.serving for slot in slots):
+            return "serving"
+        if any(slot.state == "safe-mode" for slot in slots):
+            return "safe-mode"
+        return "asked" if any(slot.incumbent_failed for slot in slots) else "empty"
 
     def booted(self) -> "DeviceRecord":
         """At a start, before anything is done: it counts as unsteady until `steadied`, or `left` in good order."""
         handling = self.handling and msgspec.structs.replace(self.handling, starts=self.handling.starts + 1)
         return msgspec.structs.replace(
-            self, boots=self.boots + 1, unsteady_boots=self.unsteady_boots + 1, handling=handling
+            self._with_starts(boots.started(self._starts)), boots=self.boots + 1, handling=handling
         )
 
     def steadied(self) -> "DeviceRecord":
         """Once the agent has run for a steady time."""
-        count = boots.steadied(self.unsteady_boots, in_safe_mode=self.in_safe_mode)
-        return msgspec.structs.replace(self, unsteady_boots=count)
+        return self if self.is_on_trial else self._with_starts(boots.steadied(self._starts, self.standing))
+
+    @property
+    def is_on_trial(self) -> bool:
+        """Whether it is open what becomes of what was given up and is tried again."""
+        return self.given_up > 0 and self.standing == "going-back"
+
+    def on_trial(self) -> "DeviceRecord":
+        """Before what is in safe mode is tried once more by an agent that runs."""
+        return self._with_starts(boots.on_trial(self._starts))
 
     def left(self) -> "DeviceRecord":
         """Once the agent has been stopped in good order before that: this start says nothing."""
-        return msgspec.structs.replace(self, unsteady_boots=max(0, self.unsteady_boots - 1))
+        return self._with_starts(boots.left(self._starts))
+
+    @property
+    def _starts(self) -> Starts:
+        return Starts(self.unsteady_boots, self.given_up)
+
+    def _with_starts(self, starts: Starts) -> "DeviceRecord":
+        return msgspec.structs.replace(self, unsteady_boots=starts.unsteady, given_up=starts.given_up)
 
     def with_slot(self, name: str, slot: SlotRecord) -> "DeviceRecord":
         return msgspec.structs.replace(self, slots={**self.slots, name: slot})

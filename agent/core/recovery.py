@@ -5,7 +5,8 @@ version that takes the board down is given up after `TRY_LIMIT` starts. What fai
 once more: the start may come of the operator's having mended what it failed of.
 
 In a crash loop (`boots.py`) more is given up with each stage: what is attempted or wished, the incumbent, and
-at last everything. A wish is answered at once in all stages, so that the next document finds a slot that rests.
+at last everything. What never ran is not isolated for it. A wish is answered at once in all stages, so that the next
+document finds a slot that rests.
 """
 
 from wherry.agent.core import effects
@@ -17,7 +18,9 @@ TRY_LIMIT = 3
 """Starts of one candidate, the first included, before it is held to be what stops the board."""
 
 GIVE_UP = Row("home", (effects.quarantine, effects.reject), ("start-serving", "drop-download"))
-GIVE_UP_ALL = Row("home", (effects.quarantine, effects.reject, effects.decline, effects.distrust), ("drop-download",))
+GIVE_UP_ALL = Row(
+    "home", (effects.quarantine_if_tried, effects.reject, effects.decline, effects.distrust), ("drop-download",)
+)
 FALL_BACK = Row("rolling-back", (effects.trust_again, effects.fall_back), ("start-serving",))
 RUN_NOTHING = Row("home", (effects.decline, effects.distrust))
 
@@ -42,7 +45,7 @@ RECOVERY: Table = {
     ("running", "blame-attempt"): Row("running", (effects.decline,), ("start-serving",)),
     **{
         (state, "blame-attempt"): Row(
-            "home", (effects.quarantine, effects.reject, effects.decline), ("start-serving", "drop-download")
+            "home", (effects.quarantine_if_tried, effects.reject, effects.decline), ("start-serving", "drop-download")
         )
         for state in BEFORE_SWITCH
     },

@@ -24,10 +24,11 @@ EventKind = Literal[
     "self-test-passed", "self-test-failed", "candidate-serving", "candidate-failed",
     "healthy", "breach", "unproven",
     "serving-up", "serving-down", "incumbent-exhausted", "nothing-left", "nothing-to-restore", "incumbent-damaged",
-    "serving-prevented", "restart-asked", "power-cut", "power-cut-exhausted",
+    "serving-prevented", "restart-asked", "trial-due", "power-cut", "power-cut-exhausted",
     "blame-attempt", "blame-incumbent", "blame-all",
 ]  # fmt: skip
 """`unrunnable` and `serving-prevented`: the board cannot run the version now, which is no fault of the version.
+`trial-due`: it has been in safe mode for long, see `boots.py`.
 The last three are starts of the agent in a crash loop, by what is given up for it."""
 
 Action = Literal[
@@ -137,6 +138,9 @@ TABLE: Table = {
     # the operator
     ("running", "restart-asked"): Row("running", (), ("stop-serving", "start-serving")),
     ("safe-mode", "restart-asked"): Row("rolling-back", (effects.trust_again,), ("start-serving",)),
+
+    # time
+    ("safe-mode", "trial-due"): Row("rolling-back", (effects.trust_again,), ("start-serving",)),
 }
 # fmt: on
 

@@ -12,10 +12,11 @@ from tests.support.cargo_hold import make_version
 from tests.support.counting_rig import CountingRig, steady
 from tests.support.fake_worker import Conduct
 from tests.support.soak import scaled
+from wherry.agent import steadiness
 from wherry.agent.adapters.store.record import RecordFile
 from wherry.agent.config import SlotConfig
 from wherry.agent.core import effects
-from wherry.agent.core.boots import BLAME_ALL_AT, BLAME_ATTEMPT_AT, BLAME_INCUMBENT_AT, STEADY_S
+from wherry.agent.core.boots import BLAME_ALL_AT, BLAME_ATTEMPT_AT, BLAME_INCUMBENT_AT, FIRST_TRIAL_S, STEADY_S
 from wherry.agent.core.record import DeviceRecord
 from wherry.agent.core.slot import TABLE, Row
 
@@ -103,6 +104,86 @@ def test_after_a_steady_time_in_safe_mode_a_start_tries_once_more_and_the_next_d
     rig.cut().boot()
     rig.wait(STEADY_S + 1)
     assert rig.store.record.unsteady_boots == 0
+
+
+def _pass(rig: CountingRig, seconds: float) -> None:
+    """Time by the minute, in which nothing serves."""
+    for _ in range(int(seconds / 60)):
+        rig.clock.at_s += 60
+        rig.settle()
+
+
+def test_after_brown_outs_a_board_in_safe_mode_serves_again_without_anybody(rig: CountingRig) -> None:
+    rig.starts_until(lambda: rig.slot.state == "safe-mode")
+    _pass(rig, FIRST_TRIAL_S - 60)
+    assert rig.yard.workers == []
+    _pass(rig, 60)
+    assert rig.serves() == [V1.assignment.artifact]
+    assert rig.store.record.unsteady_boots == BLAME_ALL_AT - 1, "cut now, the next start is in safe mode"
+    rig.wait(STEADY_S + 1)
+    record = rig.store.record
+    assert (rig.slot.state, record.unsteady_boots, record.given_up) == ("running", 0, 0)
+    assert rig.slot.quarantine == ()
+
+
+def test_a_stop_in_good_order_during_a_trial_is_no_failure_of_it(rig: CountingRig) -> None:
+    rig.starts_until(lambda: rig.slot.state == "safe-mode")
+    _pass(rig, FIRST_TRIAL_S)
+    rig.stop().boot()
+    assert rig.serves() == [V1.assignment.artifact]
+    assert rig.store.record.given_up == 1
+
+
+def test_a_trial_in_which_the_worker_fails_ends_in_safe_mode_and_a_longer_wait(rig: CountingRig) -> None:
+    rig.starts_until(lambda: rig.slot.state == "safe-mode")
+    rig.conduct[V1.assignment.artifact] = Conduct(dies_at="load")
+    _pass(rig, FIRST_TRIAL_S)
+    rig.wait(10 * STEADY_S)
+    assert (rig.slot.state, rig.store.record.given_up) == ("safe-mode", 2)
+    rig.conduct.clear()
+    _pass(rig, 2 * FIRST_TRIAL_S)
+    assert rig.serves() == [V1.assignment.artifact]
+
+
+DAYS = 7
+
+
+def _trials(rig: CountingRig, days: int) -> int:
+    """Trials within some days by an agent that each of them ends."""
+    rig.starts_until(lambda: rig.slot.state == "safe-mode")
+    trials = 0
+    for _ in range(days * 24 * 60):
+        _pass(rig, 60)
+        if rig.yard.workers:
+            trials += 1
+            rig.cut().boot()
+            assert (rig.slot.state, rig.yard.workers) == ("safe-mode", [])
+    return trials
+
+
+def test_a_board_that_dies_of_every_trial_is_tried_ever_more_seldom(rig: CountingRig, tried: Tried) -> None:
+    trials = _trials(rig, DAYS)
+    tried(f"{trials} trials in {DAYS} days")
+    assert DAYS <= trials <= DAYS + 5
+
+
+def test_without_growing_waits_it_would_be_tried_every_hour(rig: CountingRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control."""
+    monkeypatch.setattr(steadiness, "trial_after_s", lambda _given_up: FIRST_TRIAL_S)
+    assert _trials(rig, 1) > 1 + 5
+
+
+def test_a_version_of_which_nothing_ran_is_not_isolated_for_brown_outs(rig: CountingRig) -> None:
+    rig.want(2, V2)  # and its blocks never come
+    assert rig.slot.state == "preflight"
+    rig.starts_until(lambda: rig.slot.state == "running")
+    assert (rig.slot.quarantine, rig.slot.attempt) == ((), None)
+    outcome = rig.slot.outcome
+    assert outcome is not None
+    assert (outcome.ref, outcome.result) == (V2.assignment.ref, "rejected")
+    rig.wait(STEADY_S + 1)
+    rig.deploy(3, V2)
+    assert rig.serves() == [V2.assignment.artifact]
 
 
 def test_stops_in_good_order_never_count(rig: CountingRig, tried: Tried) -> None:

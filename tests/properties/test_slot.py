@@ -12,14 +12,15 @@ from tests.conftest import Tried
 from tests.support.cargo_hold import make_version
 from tests.support.soak import scaled
 from wherry.agent.core import effects, recovery
-from wherry.agent.core.boots import BLAME_ALL_AT, BLAME_ATTEMPT_AT, BLAME_INCUMBENT_AT, steadied
-from wherry.agent.core.record import BEFORE_SWITCH, REST, SlotRecord, Wish
+from wherry.agent.core.boots import BLAME_ALL_AT, BLAME_ATTEMPT_AT, BLAME_INCUMBENT_AT
+from wherry.agent.core.record import BEFORE_SWITCH, REST, DeviceRecord, SlotRecord, Wish
 from wherry.agent.core.recovery import RECOVERY, TRY_LIMIT, recover
 from wherry.agent.core.slot import TABLE, EventKind, Row, SlotEvent, Step, exhausted, pursue, step
 from wherry.protocol.up.reported import Phase
 
 ASSIGNMENTS = [make_version(number, artifact=bytes([number])).assignment for number in range(1, 5)]
 OF_WISHES = {"assigned", "renewed", "satisfied", "refused", "restore"}
+OF_TIME = {"nothing-to-restore", "trial-due"}
 OF_THE_INCUMBENT = {
     "serving-up", "serving-down", "serving-prevented", "incumbent-exhausted", "nothing-left", "incumbent-damaged",
 }  # fmt: skip
@@ -36,7 +37,7 @@ def happenings(slot: SlotRecord) -> list[EventKind]:
     to_restore = slot.incumbent is not None and not slot.incumbent_failed
     if slot.state == "rolling-back" and not to_restore:
         return ["nothing-to-restore"]
-    kinds = [kind for state, kind in TABLE if state == slot.state and kind not in OF_WISHES | {"nothing-to-restore"}]
+    kinds = [kind for state, kind in TABLE if state == slot.state and kind not in OF_WISHES | OF_TIME]
     if not to_restore:
         kinds = [kind for kind in kinds if kind not in OF_THE_INCUMBENT]
     wrong = "nothing-left" if slot.last_good is not None else "incumbent-exhausted"
@@ -47,7 +48,8 @@ class SlotMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.slot = SlotRecord()
-        self.generation = self.saves = self.unsteady = 0
+        self.generation = self.saves = 0
+        self.device = DeviceRecord()
         self._calm()
 
     def _calm(self) -> None:
@@ -98,9 +100,21 @@ class SlotMachine(RuleBasedStateMachine):
             self.nothing_flips_for_ever()
             self.what_rests_is_what_it_says()
 
+    @property
+    def unsteady(self) -> int:
+        return self.device.unsteady_boots
+
     @rule()
     def steady_time(self) -> None:
-        self.unsteady = steadied(self.unsteady, in_safe_mode=self.slot.state == "safe-mode")
+        self.device = self.device.with_slot("main", self.slot).steadied()
+
+    @precondition(lambda self: self.slot.state == "safe-mode" and self.device.given_up)
+    @rule()
+    def trial(self) -> None:
+        """The agent has been in safe mode for long: it tries by itself once, and is cut short at the next start."""
+        self.starts += 1
+        self.device = self.device.on_trial()
+        self._take(step(self.slot, SlotEvent("trial-due")))
 
     @rule(starts=st.integers(2, BLAME_ALL_AT + 2), seed=st.integers(0, 2**32), wishes=st.sampled_from([0.0, 0.3]))
     def crash_loop(self, starts: int, seed: int, wishes: float) -> None:
@@ -127,7 +141,7 @@ class SlotMachine(RuleBasedStateMachine):
         tries = self.slot.attempt.tries if self.slot.attempt else 0
         self.cut = True
         self.starts += self.slot.state == "safe-mode"
-        self.unsteady += 1
+        self.device = self.device.booted()
         self._take(recover(self.slot, self.unsteady))
         after = self.slot.attempt.tries if self.slot.attempt else 0
         assert after <= max(tries + 1, TRY_LIMIT)
@@ -187,7 +201,7 @@ class SlotMachine(RuleBasedStateMachine):
     def nothing_flips_for_ever(self) -> None:
         """Without a word from the operator: one attempt, and one more where the disk lost the incumbent.
 
-        A start of the agent in safe mode tries once more what failed.
+        A start of the agent in safe mode tries once more what failed, and so does a long time in it.
         """
         assert self.attempts <= 1 + self.damages
         assert self.fallbacks <= 3 + self.damages + self.starts
@@ -253,7 +267,8 @@ def crash_for_ever(seed: int, wishes: float = 0.0) -> SlotMachine:
     machine.wish(chance.choice(ASSIGNMENTS))
     for _ in range(chance.randrange(8)):
         machine._meet_anything(chance)
-    machine.saves = machine.unsteady = 0
+    machine.saves = 0
+    machine.device = DeviceRecord()
     machine.crash_loop(BLAME_ALL_AT + 1, chance.randrange(2**32), wishes)
     return machine
 
@@ -333,6 +348,23 @@ def test_a_start_after_a_steady_time_in_safe_mode_tries_once_and_no_more() -> No
             assert machine.slot.state == "safe-mode"
 
 
+def test_a_trial_that_stops_the_board_is_in_safe_mode_at_the_next_start(tried: Tried) -> None:
+    in_safe_mode = 0
+    for seed in range(600):
+        machine = crash_for_ever(seed)
+        if machine.slot.state == "safe-mode":
+            in_safe_mode += 1
+            machine.steady_time()
+            given_up = machine.device.given_up
+            machine.trial()
+            assert machine.slot.state == "rolling-back"
+            machine.power_cut()
+            assert machine.slot.state == "safe-mode"
+            assert machine.device.given_up == given_up + 1
+    tried(f"{in_safe_mode} trials")
+    assert in_safe_mode > 100
+
+
 def _starts(slot: SlotRecord, first: int, last: int) -> SlotRecord:
     for unsteady in range(first, last + 1):
         slot = recover(slot, unsteady).after
@@ -350,7 +382,9 @@ def test_the_blame_widens_from_the_attempt_to_the_incumbent_to_everything() -> N
     assert blamed.outcome is not None
     assert (blamed.outcome.ref, blamed.outcome.result, blamed.outcome.generation) == (wished, "rejected", 7)
     assert blamed.outcome.reason == "the agent stopped 4 times in a row before it had run for 60 s"
-    assert blamed.quarantined(wished.artifact) == blamed.outcome.reason
+    assert blamed.quarantined(wished.artifact) is None, "not a byte of it ran"
+    tried_once = recover(effects.count_try(slot, "verify", ""), BLAME_ATTEMPT_AT).after
+    assert tried_once.quarantined(wished.artifact) == blamed.outcome.reason
     assert _starts(blamed, BLAME_ATTEMPT_AT + 1, BLAME_INCUMBENT_AT - 1) == blamed
     fallen = _starts(blamed, BLAME_INCUMBENT_AT, BLAME_ALL_AT - 1)
     assert (fallen.state, fallen.incumbent) == ("rolling-back", old)
