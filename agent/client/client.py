@@ -55,7 +55,7 @@ class Client:
         such as `http://127.0.0.1:8000`, over TCP. Raises ValueError for a `url` that is none, and for no time at all.
 
         In the fast mode `spin_s` is how long this thread keeps its core busy for an answer instead of sleeping: a small
-        model answers some 30 us sooner, and the app uses as much processor time as the model. Only for a board with a
+        model answers some 45 us sooner, and the app uses as much processor time as the model. Only for a board with a
         core to spare.
         """
         if timeout_s <= 0:
