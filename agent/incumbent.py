@@ -20,7 +20,10 @@ from wherry.agent.worker.messages import Window
 
 
 class Incumbent:
-    """`slot` gives the record as it is now. `failures` counts those in a row."""
+    """`slot` gives the record as it is now. `failures` counts those in a row.
+
+    `is_runnable` is whether something here runs the version, as of the last try.
+    """
 
     def __init__(
         self,
@@ -40,6 +43,7 @@ class Incumbent:
         self._stable: Timer | None = None
         self.failures = self._prevented = 0
         self._obstacle = ""
+        self.is_runnable = True
 
     @property
     def pid(self) -> int | None:
@@ -48,6 +52,7 @@ class Incumbent:
     def start(self) -> None:
         """Start the worker of what the record names, unless it is up, or failed for good."""
         self._cancel()
+        self.is_runnable = True
         slot = self._slot()
         if self._seat is not None:
             if self._seat.stage == "serving" and knows(slot.state, "serving-up"):
@@ -60,6 +65,7 @@ class Incumbent:
         try:
             launch = prepare(self._services, self._name, slot.incumbent, with_golden=False)
         except (NotRunnable, Shortage) as error:
+            self.is_runnable = not isinstance(error, NotRunnable)
             self._not_started(str(error))
         except StoreError as error:
             self._happen(SlotEvent("incumbent-damaged", str(error)))

@@ -51,9 +51,8 @@ class Inspection:
         return status_text(self._online(), self._services.store.record, tuple(self._runners))
 
     def pulses(self) -> list[Pulse]:
-        record = self._services.store.record
         return [
-            Pulse(slot=name, should_serve=record.slot(name).serving is not None, heard_s=runner.vitals.heard_s)
+            Pulse(slot=name, should_serve=runner.should_serve, heard_s=runner.vitals.heard_s)
             for name, runner in self._runners.items()
         ]
 

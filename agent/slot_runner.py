@@ -113,6 +113,12 @@ class SlotRunner:
         """Of the worker that answers now."""
         return self._trial.pid if self._slot().state == "probation" else self._incumbent.pid
 
+    @property
+    def should_serve(self) -> bool:
+        """Whether there is something to serve, and something here that runs it."""
+        slot = self._slot()
+        return slot.serving is not None and (slot.state == "probation" or self._incumbent.is_runnable)
+
     def send_telemetry(self) -> None:
         self._telemetry.send(self._slot(), self.worker_pid)
 

@@ -4,6 +4,7 @@ Rules upheld here:
 - Silence counts from the last answer, or from the moment from which the slot should serve.
 - The agent's own remedies (a silent worker is killed, started again after a wait, and given up for the last good
   version) have all had their time before anybody is called from outside.
+- Nobody is called for what a restart cannot mend, such as a version that nothing here runs: the other slots serve.
 """
 
 from collections.abc import Iterable, Mapping

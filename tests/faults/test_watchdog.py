@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.conftest import Tried
@@ -22,7 +23,9 @@ from tests.support.rig import Rig
 from tests.support.service_manager import Notified
 from tests.support.wait import wait_until
 from wherry.agent.adapters.service import ServiceManager
+from wherry.agent.config import SlotConfig
 from wherry.agent.core.heartbeat import Pulse, patience_s, starved, well_since
+from wherry.protocol.runtime import Runtime
 
 WATCHDOG_S = 0.6
 LIMIT_S = 20
@@ -136,6 +139,30 @@ def test_a_worker_that_never_comes_back_starves_the_heartbeat_after_its_patience
     assert manager.beats() > 2, "it serves again"
     manager.close()
     tried(f"{patience:.0f} s of patience, on the clock of a test")
+
+
+def test_a_slot_that_nothing_here_runs_does_not_take_the_other_down(tmp_path: Path) -> None:
+    """The runtime was replaced by an older one: no restart mends that. The negative control is above."""
+    manager = Notified(tmp_path)
+    rig = Rig(tmp_path / "state")
+    rig.config = msgspec.structs.replace(rig.config, slots={"main": SlotConfig(), "bow": SlotConfig()})
+    rig.manager = ServiceManager(manager.environment(40.0))
+    rig.boot(runtimes=(Runtime(family="litert", version="2.5.0"),))
+    versions = make_version(1), make_version(2, floor="2.4.0", slot="bow")
+    for version in versions:
+        rig.publish(version)
+    rig.want(1, *versions)
+    rig.wait(6)
+    assert {slot.state for slot in rig.store.record.slots.values()} == {"running"}
+    rig.cut().boot(runtimes=(Runtime(family="litert", version="2.3.0"),))
+    rig.supervisor._heartbeat.start()
+    rig.wait(900)
+    manager.beats()
+    rig.wait(120)
+    assert [worker.slot for worker in rig.yard.serving] == ["main"]
+    assert manager.beats() > 5
+    assert "does not serve" in rig.events("error")[-1].reason
+    manager.close()
 
 
 def test_a_crashing_worker_that_comes_back_starves_nothing(tmp_path: Path) -> None:
