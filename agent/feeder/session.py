@@ -4,6 +4,7 @@ Rules upheld here:
 - No call waits for the network. What cannot be sent now is dropped, and whoever wanted it is told so.
 - A broker that refuses or goes away is tried again after a wait with full jitter, for ever.
 - The broker fills no memory: neither with messages that wait for their turn nor with results that it does not take.
+- A connection may end while a result is handed to it. What has not left it is its own, and ends with it.
 """
 
 import random
@@ -11,7 +12,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -27,6 +28,13 @@ MAX_UNSENT = 64
 """Results that were given to a connection and have not left it."""
 
 
+class _Connection(NamedTuple):
+    """`unsent` belongs to the thread that publishes: the session's own replaces the connection, and clears nothing."""
+
+    client: mqtt.Client
+    unsent: deque[mqtt.MQTTMessageInfo]
+
+
 class Session:
     """`address` is `host:port`. `heard` is called in the session's thread with every payload that comes on `topic`.
 
@@ -37,8 +45,7 @@ class Session:
         host, _, port = address.partition(":")
         self._host, self._port = host, int(port or 1883)
         self._topic, self._heard = topic, heard
-        self._client: mqtt.Client | None = None
-        self._unsent: deque[mqtt.MQTTMessageInfo] = deque()
+        self._connection: _Connection | None = None
         self._stopping = threading.Event()
         self.trouble = ""
         self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
@@ -46,21 +53,24 @@ class Session:
 
     def publish(self, topic: str, payload: bytes) -> bool:
         """Whether it could be handed over."""
-        client = self._client
-        while self._unsent and self._unsent[0].is_published():
-            self._unsent.popleft()
-        if client is None or len(self._unsent) >= MAX_UNSENT:
+        connection = self._connection
+        if connection is None:
+            return False
+        client, unsent = connection
+        while unsent and unsent[0].is_published():
+            unsent.popleft()
+        if len(unsent) >= MAX_UNSENT:
             return False
         info = client.publish(topic, payload)
         if info.rc != mqtt.MQTT_ERR_SUCCESS:
             return False
-        self._unsent.append(info)
+        unsent.append(info)
         return True
 
     def close(self) -> None:
         self._stopping.set()
-        if (client := self._client) is not None:
-            client.disconnect()
+        if (connection := self._connection) is not None:
+            connection.client.disconnect()
 
     def _run(self) -> None:
         failures = 0
@@ -86,7 +96,7 @@ class Session:
                 return
             if self._topic is not None:
                 client.subscribe(self._topic)
-            self._client, self.trouble = client, ""
+            self._connection, self.trouble = _Connection(client, deque()), ""
             reached.set()
 
         client.on_connect = connected
@@ -101,8 +111,7 @@ class Session:
         except Exception as error:  # noqa: BLE001  a broker's packet may make paho raise whatever it likes
             return f"{type(error).__name__}: {error}"
         finally:
-            self._client = None
-            self._unsent.clear()
+            self._connection = None
         return ended[0] if ended else mqtt.error_string(code)
 
     def _pass_on(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
