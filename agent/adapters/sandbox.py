@@ -25,6 +25,10 @@ USERS = ("wherry-worker", "nobody")
 MAPPED_BYTES = 2048 * MIB
 """Address space of libraries, and what the C library sets aside for each thread, is not memory."""
 
+THREADS = 64
+"""Of a worker, besides those of its interpreter: one for each connection of the fast mode, and a few. Of a feeder, and
+of the supervisor, it is more than enough."""
+
 LIBRARY = "libseccomp.so.2"
 """In Debian's package libseccomp2."""
 
@@ -46,6 +50,7 @@ def worker_sandbox(config: Config) -> Sandbox | None:
     return Sandbox(
         memory_bytes=wanted.memory_bytes or psutil.virtual_memory().total + MAPPED_BYTES,
         cpu_s=_cpu_s(config),
+        processes=_threads(config),
         uid=user.uid,
         gid=user.gid,
         groups=tuple(_find("groups", name, grp.getgrnam).gr_gid for name in wanted.groups) if keeps_groups else (),
@@ -100,3 +105,10 @@ def _cpu_s(config: Config) -> int:
     """Every thread at work all the time that loading and self-testing may take: more is a supervisor that sleeps."""
     threads = max(slot.threads for slot in config.slots.values())
     return int((config.worker.load_limit_s + config.worker.self_test_limit_s) * threads) + 1
+
+
+def _threads(config: Config) -> int:
+    """The kernel counts those of a user together, so whatever starts later as the same user is in the limit as well."""
+    workers = sum(2 * (THREADS + slot.threads) for slot in config.slots.values())  # the one that serves, and the next
+    feeders = sum(THREADS for slot in config.slots.values() if slot.feed is not None)
+    return THREADS + workers + feeders

@@ -35,8 +35,8 @@ class Identity(Struct, frozen=True, kw_only=True):
 class Sandbox(Struct, frozen=True, kw_only=True):
     """What a worker may have. `memory_bytes` is of address space; it and `cpu_s` are 0 for no limit.
 
-    `processes` are threads, besides those that the worker's user has already. `cpu_s` is of processor time until the
-    worker serves. `uid`, `gid` and the other `groups` only from root.
+    `processes` are threads, besides those that the worker's user has already, and with all that it gets later.
+    `cpu_s` is of processor time until the worker serves. `uid`, `gid` and the other `groups` only from root.
     """
 
     memory_bytes: Count = 0

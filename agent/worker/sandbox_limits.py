@@ -3,7 +3,8 @@
 Rules upheld here:
 - A limit is never raised, except the soft one on processor time when serving begins.
 - A worker is killed before its supervisor where the board runs out of memory.
-- The kernel counts threads over all processes of a user, so what the user has already is added to the limit.
+- The kernel counts threads over all processes of a user, so what the user has already is added to the limit; what may
+  come later, of other workers and feeders, is in the order.
 """
 
 import contextlib

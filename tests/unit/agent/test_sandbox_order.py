@@ -9,8 +9,9 @@ import pytest
 from wherry.agent.adapters import sandbox
 from wherry.agent.adapters.sandbox import MAPPED_BYTES, shortcomings, worker_sandbox
 from wherry.agent.cli.check_board import check_sandbox
-from wherry.agent.config import Config, SandboxConfig, SlotConfig, WorkerConfig
+from wherry.agent.config import Config, FeedConfig, SandboxConfig, SlotConfig, WorkerConfig
 from wherry.agent.errors import BadConfig
+from wherry.agent.worker.fast import MAX_CONNECTIONS
 
 CONFIG = Config(device="board-1", fleet="harbour", state_dir="/nowhere")
 
@@ -43,6 +44,15 @@ def test_processor_time_is_enough_for_every_thread_until_the_limits_of_the_super
     order = worker_sandbox(msgspec.structs.replace(CONFIG, slots=slots, worker=limits))
     assert order is not None
     assert order.cpu_s >= 4 * (10 + 20)
+
+
+def test_threads_are_enough_for_all_that_may_run_as_the_same_user_after_a_worker_was_loaded() -> None:
+    slots = {"main": SlotConfig(feed=FeedConfig(topic="a")), "side": SlotConfig(threads=8)}
+    order = worker_sandbox(msgspec.structs.replace(CONFIG, slots=slots))
+    assert order is not None
+    supervisor, feeder, workers_of_main, workers_of_side = 64, 64, 2 * (64 + 1), 2 * (64 + 8)
+    assert order.processes == supervisor + feeder + workers_of_main + workers_of_side
+    assert 64 > MAX_CONNECTIONS, "a worker has a thread for each, and others"
 
 
 @pytest.mark.usefixtures("root")
