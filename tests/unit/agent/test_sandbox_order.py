@@ -52,7 +52,7 @@ def test_threads_are_enough_for_all_that_may_run_as_the_same_user_after_a_worker
     assert order is not None
     supervisor, feeder, workers_of_main, workers_of_side = 64, 64, 2 * (64 + 1), 2 * (64 + 8)
     assert order.processes == supervisor + feeder + workers_of_main + workers_of_side
-    assert 64 > MAX_CONNECTIONS, "a worker has a thread for each, and others"
+    assert MAX_CONNECTIONS < 64, "a worker has a thread for each, and others"
 
 
 @pytest.mark.usefixtures("root")
