@@ -33,7 +33,7 @@ PICTURE = TensorSpec(
     name="x", shape=(1, 2, 2, 1), dtype="int8", quantization=Quantization(scale=1 / 255, zero_point=-128),
     layout="NHWC", preprocessing=Preprocessing(scale=1 / 255, color="gray"),
 )  # fmt: skip
-MAX_FEEDER_BYTES = {"directory": 60_000_000, "topic": 70_000_000, "camera": 110_000_000}
+MAX_FEEDER_BYTES = {"directory": 50_000_000, "topic": 55_000_000, "camera": 95_000_000}
 
 
 def write(directory: Path, count: int = 40, name: str = "a.npz") -> Path:
