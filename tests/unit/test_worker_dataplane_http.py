@@ -1,13 +1,11 @@
 """HTTP as hostile, slow and hasty clients speak it, over real sockets to the data plane's server in this process."""
 
-import contextlib
 import itertools
 import json
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,22 +14,12 @@ from hypothesis import strategies as st
 
 from tests.support.data_plane import IDENTITY, MAX_REQUEST_BYTES, Plane, served
 from tests.support.fake_interpreter import FakeInterpreter
+from tests.support.raw_http import BODY, LIVE, PATH, Gate, post, read_all, read_one, send_what_goes, statuses
 from tests.support.wait import wait_until
 from wherry.agent.worker.dataplane import connection, server
 from wherry.agent.worker.engine import Engine
 from wherry.agent.worker.errors import OrderRefused
 from wherry.agent.worker.model import Model
-from wherry.agent.worker.runtimes.interpreter import Tensor
-
-PATH = "/v2/models/digits/infer"
-LIVE = b"GET /v2/health/live HTTP/1.1\r\nHost: slot\r\n\r\n"
-BODY = json.dumps({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "INT8", "data": [1, 2, 9, 4]}]}).encode()
-
-
-def post(body: bytes = BODY, *more: str, length: int | None = None) -> bytes:
-    size = len(body) if length is None else length
-    head = "\r\n".join((f"POST {PATH} HTTP/1.1", "Host: slot", f"Content-Length: {size}", *more))
-    return head.encode() + b"\r\n\r\n" + body
 
 
 @pytest.fixture
@@ -40,53 +28,12 @@ def plane(tmp_path: Path) -> Iterator[Plane]:
         yield plane
 
 
-class Gate(FakeInterpreter):
-    """Computes while it is closed."""
-
-    def __init__(self) -> None:
-        super().__init__(self._wait)
-        self.open = threading.Event()
-
-    def _wait(self, x: Tensor) -> Tensor:
-        assert self.open.wait(20)
-        return x.copy()
-
-
 @pytest.fixture
 def gate(tmp_path: Path) -> Iterator[tuple[Gate, Plane]]:
     gate = Gate()
     with served(gate, tmp_path) as plane:
         yield gate, plane
         gate.open.set()
-
-
-def read_all(sock: socket.socket) -> bytes:
-    """Until the other side ends."""
-    data = b""
-    try:
-        while chunk := sock.recv(65536):
-            data += chunk
-    except ConnectionResetError:
-        pass
-    return data
-
-
-def read_one(sock: socket.socket) -> tuple[int, dict[str, str], bytes]:
-    """One answer; the connection goes on."""
-    file = sock.makefile("rb", buffering=0)
-    status = int(file.readline().split()[1])
-    headers = {}
-    while line := file.readline().strip():
-        name, _, value = line.decode().partition(": ")
-        headers[name.lower()] = value
-    size, body = int(headers["content-length"]), b""
-    while len(body) < size:
-        body += file.read(size - len(body)) or pytest.fail("it ended within the answer")
-    return status, headers, body
-
-
-def statuses(data: bytes) -> list[int]:
-    return [int(part[:3]) for part in data.split(b"HTTP/1.1 ")[1:]]
 
 
 @pytest.mark.parametrize("tcp", [False, True])
@@ -171,7 +118,7 @@ def test_large_bodies_are_asked_to_come(plane: Plane) -> None:
 )
 def test_what_is_not_to_be_had_is_refused_before_it_is_read(plane: Plane, status: int, data: bytes) -> None:
     with plane.connect() as sock:
-        writer = threading.Thread(target=lambda: _send_what_goes(sock, data))
+        writer = threading.Thread(target=lambda: send_what_goes(sock, data))
         writer.start()
         answer = read_all(sock)
         writer.join(20)
@@ -180,13 +127,6 @@ def test_what_is_not_to_be_had_is_refused_before_it_is_read(plane: Plane, status
     assert json.loads(body)["error"]
     assert b"Connection: close" in answer
     assert plane.is_live()
-
-
-def _send_what_goes(sock: socket.socket, data: bytes) -> None:
-    try:
-        sock.sendall(data)
-    except OSError:
-        return  # it was refused already
 
 
 def test_a_refusal_waits_for_the_answers_before_it(gate: tuple[Gate, Plane]) -> None:
@@ -220,7 +160,7 @@ def test_a_body_that_trickles_in_is_left_at_the_same_time(plane: Plane, monkeypa
 
         def trickle() -> None:
             while not stop.wait(0.01):
-                _send_what_goes(sock, b"x")
+                send_what_goes(sock, b"x")
 
         writer = threading.Thread(target=trickle)
         writer.start()
@@ -300,7 +240,7 @@ def test_all_bodies_together_are_bounded(gate: tuple[Gate, Plane]) -> None:
     answers: list[int] = []
 
     def ask(sock: socket.socket) -> None:
-        _send_what_goes(sock, post(body))
+        send_what_goes(sock, post(body))
         answers.append(read_one(sock)[0])
 
     askers = [threading.Thread(target=ask, args=(sock,)) for sock in socks]
@@ -341,114 +281,6 @@ def test_live_and_ready_answer_while_the_model_computes(
         wait_until(lambda: client.get("/v2/health/ready").status_code == 200, "it is ready again")
 
 
-# Draining.
-
-
-class Draining:
-    """The server of a plane, told to drain; `patience_s` for idle connections."""
-
-    def __init__(self, plane: Plane, patience_s: float) -> None:
-        plane.server.begin_drain(patience_s)
-        self._thread = threading.Thread(target=plane.server.join)
-        self._thread.start()
-        wait_until(lambda: plane.server.draining, "it drains")
-
-    @property
-    def is_over(self) -> bool:
-        self._thread.join(0)
-        return not self._thread.is_alive()
-
-    def wait(self) -> None:
-        self._thread.join(20)
-        assert self.is_over
-
-
-def test_draining_answers_what_is_asked_and_says_that_it_is_the_last(gate: tuple[Gate, Plane]) -> None:
-    model, plane = gate
-    with plane.connect() as busy, plane.connect(tcp=True) as queued:
-        busy.sendall(post())
-        queued.sendall(post())
-        wait_until(lambda: plane.engine.running_s() > 0 and len(plane.server._connections) == 2, "it is asked")
-        draining = Draining(plane, 0)
-        assert not draining.is_over
-        model.open.set()
-        for sock in (busy, queued):
-            status, headers, _ = read_one(sock)
-            assert (status, headers["connection"]) == (200, "close")
-            assert sock.recv(10) == b""
-    draining.wait()
-
-
-@pytest.mark.parametrize("tcp", [False, True])
-def test_draining_lets_an_idle_connection_be_used_once_more(plane: Plane, tcp: bool) -> None:
-    with plane.connect(tcp=tcp) as sock:
-        sock.sendall(LIVE)
-        read_one(sock)
-        draining = Draining(plane, 60)
-        sock.sendall(post() + LIVE)
-        assert "connection" not in read_one(sock)[1], "another was asked with it"
-        status, headers, _ = read_one(sock)
-        assert (status, headers["connection"]) == (200, "close")
-        assert sock.recv(10) == b""
-    draining.wait()
-
-
-def test_draining_waits_for_a_request_that_is_half_sent(plane: Plane) -> None:
-    with plane.connect() as sock:
-        sock.sendall(post()[:-5])
-        wait_until(lambda: any(each._partial for each in plane.server._connections), "it begins")
-        draining = Draining(plane, 0)
-        assert not draining.is_over
-        sock.sendall(post()[-5:])
-        assert read_one(sock)[0] == 200
-    draining.wait()
-
-
-def test_draining_gives_up_idle_connections_after_a_while(plane: Plane) -> None:
-    with plane.connect() as unix, plane.connect(tcp=True) as tcp:
-        for sock in (unix, tcp):
-            sock.sendall(LIVE)
-            read_one(sock)
-        Draining(plane, 0).wait()
-        assert [sock.recv(10) for sock in (unix, tcp)] == [b"", b""]
-        with pytest.raises(BrokenPipeError):
-            unix.sendall(LIVE)
-
-
-@pytest.mark.parametrize("tcp", [False, True])
-def test_what_arrived_before_a_connection_is_given_up_is_answered(plane: Plane, tcp: bool) -> None:
-    """The race of closing: nothing was read yet of what was sent, and the connection looks idle."""
-    with plane.connect(tcp=tcp) as sock:
-        sock.sendall(LIVE)
-        read_one(sock)
-        entered, leave = threading.Event(), threading.Event()
-
-        def hold_the_loop() -> None:
-            entered.set()
-            assert leave.wait(20)
-            for each in [*plane.server._connections]:
-                each.give_up()
-
-        plane.server._loop.call_soon_threadsafe(hold_the_loop)
-        assert entered.wait(20)
-        sock.sendall(post())
-        leave.set()
-        assert read_one(sock)[0] == 200
-        assert sock.recv(10) == b""
-
-
-def test_draining_takes_no_more_connections_and_others_do(tmp_path: Path) -> None:
-    with served(FakeInterpreter(), tmp_path) as plane:
-        spare = socket.socket(fileno=socket.dup(plane.server._listeners[0].fileno()))
-        Draining(plane, 0).wait()
-        with spare, plane.connect() as sock:
-            sock.sendall(LIVE)
-            spare.settimeout(20)
-            accepted, _ = spare.accept()
-            with accepted:
-                assert accepted.recv(1000) == LIVE
-
-
 def test_a_socket_that_nobody_can_listen_on_is_refused_in_words() -> None:
     ours, theirs = socket.socketpair()
     asked = server.HttpServer(Engine(Model("litert", FakeInterpreter()), IDENTITY, 0.0), [theirs], MAX_REQUEST_BYTES)
@@ -460,54 +292,12 @@ def test_a_socket_that_nobody_can_listen_on_is_refused_in_words() -> None:
 @given(st.lists(st.binary(max_size=60) | st.sampled_from([LIVE, post(), post()[:-3], b"\r\n", b"GET "]), max_size=5))
 def test_whatever_bytes_come_no_answer_blames_the_server_and_it_goes_on(plane: Plane, parts: list[bytes]) -> None:
     with plane.connect() as sock:
-        _send_what_goes(sock, b"".join(parts))
+        send_what_goes(sock, b"".join(parts))
         sock.shutdown(socket.SHUT_WR)
         assert all(status < 500 for status in statuses(read_all(sock)))
     with plane.connect() as sock:
         sock.sendall(LIVE)
         assert read_one(sock)[0] == 200
-
-
-@pytest.mark.parametrize("tcp", [False, True])
-def test_connections_that_were_just_accepted_when_draining_began_are_answered(plane: Plane, tcp: bool) -> None:
-    """A burst is accepted in one turn of the loop, in which draining begins as well."""
-    entered, leave = threading.Event(), threading.Event()
-    spare = socket.socket(fileno=socket.dup(plane.server._listeners[tcp].fileno()))  # as the supervisor has one
-
-    def hold_the_loop() -> None:
-        entered.set()
-        assert leave.wait(20)
-
-    plane.server._loop.call_soon_threadsafe(hold_the_loop)
-    assert entered.wait(20)
-    socks = [plane.connect(tcp=tcp) for _ in range(50)]
-    for sock in socks:
-        sock.sendall(LIVE)
-    plane.server.begin_drain(0)
-    leave.set()
-    with ThreadPoolExecutor(50) as readers:
-        answers = [readers.submit(read_and_close, sock) for sock in socks]
-        plane.server.join()
-        with spare:
-            left_to_others = _waiting(spare)
-            for sock in left_to_others:
-                sock.close()
-        answered = [statuses(each.result()) for each in answers]
-    assert answered.count([200]) + len(left_to_others) == 50
-
-
-def read_and_close(sock: socket.socket) -> bytes:
-    with sock:
-        return read_all(sock)
-
-
-def _waiting(listener: socket.socket) -> list[socket.socket]:
-    listener.setblocking(False)
-    found = []
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            found.append(listener.accept()[0])
-    return found
 
 
 METADATA = b"GET /v2/models/digits HTTP/1.1\r\n\r\n"
