@@ -13,6 +13,7 @@ from wherry.agent.adapters.http_blocks import HttpBlock
 from wherry.agent.adapters.store.parts import Part
 from wherry.agent.core import download
 from wherry.agent.core.announce import Notice
+from wherry.agent.core.damage import Damage
 from wherry.agent.core.download import Pace, Transfer, Transport
 from wherry.agent.errors import StoreError
 from wherry.agent.services import Services
@@ -45,6 +46,7 @@ class Fetch:
         self._subscribed: set[str] = set()
         self._served: list[str] = []
         self._list_damaged: set[Transport] = set()
+        self._damage = Damage()
         self._part: Part | None = None
         self._finished = False
         self._online = True
@@ -182,7 +184,8 @@ class Fetch:
         if receipt in ("duplicate", "unasked"):
             return
         if receipt == "damaged":
-            self._on_note(Notice(kind="block-damaged", digest=self.ref.digest, block=index, transport=transport))
+            if self._damage.is_worth_telling(index):
+                self._on_note(Notice(kind="block-damaged", digest=self.ref.digest, block=index, transport=transport))
         else:
             try:
                 self._part.write(index, block)
@@ -190,7 +193,7 @@ class Fetch:
                 self._finish(str(error))
                 return
             self._served.append(topics.block(self._services.config.fleet, self.ref.digest, index))
-        if receipt == "repaired":
+        if receipt == "repaired" and self._damage.was_told(index):
             self._on_note(Notice(kind="block-repaired", digest=self.ref.digest, block=index, transport=transport))
         self._plan()
 
@@ -229,6 +232,9 @@ class Fetch:
 
     def _finish(self, reason: str | None) -> None:
         self.stop()
+        if self._damage.untold:
+            told = f"{self._damage.untold} more blocks arrived damaged"
+            self._on_note(Notice(kind="error", digest=self.ref.digest, reason=told))
         self._on_done(reason)
 
     def _now_s(self) -> float:

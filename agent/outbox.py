@@ -104,7 +104,7 @@ class Outbox:
         self._next_seq += 1
         try:
             if dropped := self._spool.add(encode(event)):
-                self._on_trouble(f"{dropped} of the oldest events dropped, so many wait")
+                self._on_trouble(f"{dropped} events dropped, so many wait")
         except StoreError as error:
             self._on_trouble(str(error))
         self._send_events()

@@ -17,6 +17,12 @@ ALARMING: frozenset[EventKind] = frozenset(
 """What somebody who watches for trouble wants to see."""
 
 
+OUTCOMES: frozenset[EventKind] = frozenset(
+    {"rejected", "committed", "reverted", "safe-mode", "action-done", "action-refused"}
+)
+"""How something ended; the others explain it, and are the first to go where there is no room."""
+
+
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """An event without its number, time and slot; the fields are those of `protocol.up.event`."""
 

@@ -1,5 +1,6 @@
 """A whole supervisor on the rig: blocks that come damaged, late, over HTTP, or never."""
 
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -8,8 +9,10 @@ from tests.support.cargo_hold import FLEET, Version, make_version
 from tests.support.rig import Rig
 from wherry.agent.adapters.http_blocks import HttpBlock
 from wherry.agent.config import ArtifactsConfig
+from wherry.agent.core.damage import TOLD_OF_A_BLOB, TOLD_OF_A_BLOCK
 from wherry.protocol import topics
 from wherry.protocol.blob import hash_list, split
+from wherry.protocol.up import Event
 
 V1, V2, V3 = make_version(1), make_version(2), make_version(3)
 
@@ -32,6 +35,46 @@ def test_a_damaged_block_is_asked_for_again_and_reported(rig: Rig) -> None:
     assert (damaged.digest, damaged.block, damaged.transport) == (V1.assignment.artifact, 1, "mqtt")
     assert (repaired.block, repaired.transport) == (1, "mqtt")
     assert _serving_version(rig) == 1
+
+
+BLOCKS = 60
+BIG = make_version(3, artifact=bytes(range(256)) * 256 * BLOCKS)
+
+
+def _arrives_through_damage(rig: Rig) -> None:
+    """Every block of a version comes damaged seven times before it is right."""
+    rig.publish(BIG)
+    rig.link.damage = {_artifact_topic(BIG, index): 7 for index in range(BLOCKS)}
+    rig.want(2, BIG)
+    rig.wait(200)
+    assert _serving_version(rig) == 3
+
+
+def test_of_many_damaged_blocks_a_few_are_told_one_by_one_and_the_rest_as_a_number(rig: Rig) -> None:
+    _arrives_through_damage(rig)
+    damaged, repaired = rig.events("block-damaged"), rig.events("block-repaired")
+    assert len(damaged) == TOLD_OF_A_BLOB
+    assert max(Counter(event.block for event in damaged).values()) == TOLD_OF_A_BLOCK
+    assert {event.block for event in repaired} == {event.block for event in damaged}
+    assert len(rig.sent(Event)) < 3 * TOLD_OF_A_BLOB
+    rest = rig.events("error")[0]
+    assert rest.digest == BIG.assignment.artifact
+    assert int(rest.reason.split()[0]) == 7 * BLOCKS - TOLD_OF_A_BLOB
+
+
+def test_a_bad_link_pushes_no_outcome_off_the_disk(rig: Rig) -> None:
+    """The controller is away, so nothing leaves the disk."""
+    rig.store.events._max_events = 50
+    rig.link.gives_receipts = False
+    rig.troubles = []
+    rig.deploy(1, V1)
+    _arrives_through_damage(rig)
+    assert any("dropped" in trouble for trouble in rig.troubles)
+    kept = [msgspec.json.decode(rig.store.events.read(number), type=Event) for number in rig.store.events.numbers()]
+    assert [(event.kind, event.ref and event.ref.version) for event in kept if event.kind == "committed"] == [
+        ("committed", 1),
+        ("committed", 3),
+    ]
 
 
 def test_a_block_that_the_controller_clears_is_not_damaged(rig: Rig) -> None:

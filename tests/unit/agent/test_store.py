@@ -237,6 +237,19 @@ def test_events_stay_in_order_over_a_restart_until_they_are_taken(tmp_path: Path
     assert again.numbers(after=0) == [2, 3]
 
 
+def test_a_full_spool_drops_what_only_explains_before_outcomes_also_after_a_restart(tmp_path: Path) -> None:
+    kinds = ["committed", "block-damaged", "action-done", "transition", "reverted", "error"]
+    for kind in kinds:
+        Spool(tmp_path).add(b'{"type":"event","kind":"%s"}' % kind.encode())
+    spool, dropped = Spool(tmp_path, max_events=5), []
+    for _ in range(6):
+        before = set(spool.numbers())
+        assert spool.add(b'{"kind":"committed"}') >= 1
+        dropped += sorted(before - set(spool.numbers()))
+    assert [number for number in dropped if number < len(kinds)] == [1, 3, 5, 0, 2, 4]
+    assert len(spool) == len(list(tmp_path.iterdir())) == 5
+
+
 def test_a_full_spool_drops_the_oldest_and_says_so(tmp_path: Path) -> None:
     spool = Spool(tmp_path, max_events=3)
     assert [spool.add(b"%d" % number) for number in range(5)] == [0, 0, 0, 1, 1]
