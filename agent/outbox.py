@@ -10,7 +10,7 @@ Rules upheld here:
 
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -21,9 +21,9 @@ from wherry.agent.adapters.store.spool import Spool
 from wherry.agent.core.announce import Notice
 from wherry.agent.errors import StoreError
 from wherry.protocol import topics
-from wherry.protocol.codec import encode
+from wherry.protocol.codec import decode_up, encode
 from wherry.protocol.down import Receipt
-from wherry.protocol.errors import TooLarge
+from wherry.protocol.errors import ProtocolError, TooLarge
 from wherry.protocol.types import clip_reason
 from wherry.protocol.up import Birth, Event, Log, Reported, Status, Telemetry
 
@@ -34,8 +34,8 @@ SEND_AGAIN_S = 300.0
 """After which an event without a receipt is sent again on the same connection."""
 
 
-class _Numbered(msgspec.Struct, frozen=True):
-    """What names an event, of all that is in it."""
+class _Numbered(NamedTuple):
+    """What names an event."""
 
     boot_id: str
     seq: int
@@ -161,11 +161,11 @@ class Outbox:
         """Whether to go on with the next one; one that cannot be read is tried again at the next connection."""
         try:
             message = self._spool.read(number)
-            event = msgspec.json.decode(message, type=_Numbered)
+            event = decode_up("event", message)
         except StoreError as error:
             self._on_trouble(str(error))
             return True
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except ProtocolError as error:  # nobody would read it, and so it would be sent for ever
             self._on_trouble(f"an event on disk is damaged, and dropped: {error}")
             self._forget(number)
             return True
@@ -173,7 +173,8 @@ class Outbox:
         if token is None:
             return False
         self._in_flight.add(token)
-        self._unconfirmed[event] = number
+        assert isinstance(event, Event), "decoded as one"
+        self._unconfirmed[_Numbered(event.boot_id, event.seq)] = number
         return True
 
     def _from_the_oldest(self) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Tried
 from tests.support.cargo_hold import DEVICE, FLEET
 from tests.support.rig import Rig
 from wherry.agent.outbox import SEND_AGAIN_S
@@ -70,6 +71,27 @@ def test_events_of_an_earlier_start_are_let_go_of_by_its_name(rig: Rig) -> None:
     assert [(event.boot_id, event.seq) for event in rig.sent(Event)] == [("boot-1", 0), ("boot-2", 0)]
     rig.deliver(RECEIPT, encode(Receipt(boot_id="boot-1", seqs=(0,))))
     assert len(rig.store.events) == 1
+
+
+def test_an_event_with_any_bit_turned_is_dropped_or_one_that_the_controller_reads(rig: Rig, tried: Tried) -> None:
+    path = next((rig.store.directory / "events").iterdir())
+    whole = path.read_bytes()
+    rig.troubles = []
+    dropped = 0
+    for bit in range(8 * len(whole)):
+        turned = bytearray(whole)
+        turned[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(turned)
+        rig.cut().boot(online=False)
+        rig.link.gives_receipts = False
+        before = len(rig.troubles)
+        rig.link.connect()  # what is sent is decoded there, as the controller does
+        rig.settle()
+        dropped += len(rig.troubles) > before
+        for left in (rig.store.directory / "events").iterdir():
+            left.unlink()
+    tried(f"{8 * len(whole)} bits, {dropped} dropped")
+    assert 0 < dropped < 8 * len(whole)
 
 
 def test_a_damaged_event_is_told_of_and_holds_nothing_up(rig: Rig) -> None:
