@@ -136,7 +136,7 @@ def build(
     broker = Broker(config.broker, config.device, will, first_session, inbox.put)
     outbox = Outbox(
         fleet=config.fleet, device=config.device, boot_id=boot_id, link=broker, spool=store.events, clock=clock,
-        on_trouble=lambda reason: log.warning("trouble with what goes up", reason=reason),
+        on_trouble=lambda reason: log.warning("trouble with what goes up", reason=reason), chance=random.random,
     )  # fmt: skip
     services = Services(
         config=config,

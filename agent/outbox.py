@@ -31,7 +31,10 @@ IN_FLIGHT = 16
 """Events that wait for their acknowledgement at the same time."""
 
 SEND_AGAIN_S = 300.0
-"""After which an event without a receipt is sent again on the same connection."""
+"""After which an event without a receipt is sent again on the same connection; each time after twice as long."""
+
+SEND_AGAIN_LIMIT_S = 4 * 3600.0
+"""The controller is away, or does not know our events: a full disk of them costs a few megabytes a day."""
 
 
 class _Numbered(NamedTuple):
@@ -64,6 +67,7 @@ class Outbox:
         spool: Spool,
         clock: Clock,
         on_trouble: Callable[[str], None],
+        chance: Callable[[], float],
     ) -> None:
         self._fleet, self._device, self._boot_id = fleet, device, boot_id
         self._link, self._spool, self._clock, self._on_trouble = link, spool, clock, on_trouble
@@ -72,6 +76,8 @@ class Outbox:
         self._in_flight: set[tuple[int, int]] = set()
         self._only_written: deque[tuple[int, int] | None] = deque(maxlen=IN_FLIGHT)
         self._unconfirmed: dict[_Numbered, int] = {}
+        self._chance = chance
+        self._wait_again(SEND_AGAIN_S)
         self._last_sent = -1
         self.online = False
 
@@ -125,10 +131,12 @@ class Outbox:
             number = self._unconfirmed.pop(_Numbered(receipt.boot_id, seq), None)
             if number is not None:
                 self._forget(number)
+                self._wait_again(SEND_AGAIN_S)
 
     def send_again(self) -> None:
         """What was sent and not confirmed, from the oldest; called now and then."""
-        if self.online and self._unconfirmed and not self._in_flight:
+        if self.online and self._unconfirmed and not self._in_flight and self._clock.now_s() >= self._due_s:
+            self._wait_again(min(SEND_AGAIN_LIMIT_S, 2 * self._again_s))
             self._from_the_oldest()
             self._send_events()
 
@@ -176,6 +184,11 @@ class Outbox:
         assert isinstance(event, Event), "decoded as one"
         self._unconfirmed[_Numbered(event.boot_id, event.seq)] = number
         return True
+
+    def _wait_again(self, wait_s: float) -> None:
+        """With chance: what lost its controller together must not send together."""
+        self._again_s = wait_s
+        self._due_s = self._clock.now_s() + wait_s * (0.5 + self._chance())
 
     def _from_the_oldest(self) -> None:
         self._last_sent = -1

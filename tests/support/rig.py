@@ -94,6 +94,7 @@ class Rig:
         self.put_bundle: PutBundle | None = None
 
     def boot(
+        self.chance: Callable[[], float] = lambda: 0.5
         self, *, online: bool = True, can_save: bool = True, is_full: bool = False,
         runtimes: tuple[Runtime, ...] = RUNTIMES,
     ) -> "Rig":  # fmt: skip
@@ -114,10 +115,10 @@ class Rig:
         )
         outbox = Outbox(
             fleet=FLEET, device=DEVICE, boot_id=f"boot-{self.boots}", link=self.link, spool=self.store.events,
-            clock=self.clock, on_trouble=self._trouble,
+            clock=self.clock, on_trouble=self._trouble, chance=self.chance,
         )  # fmt: skip
         services = Services(
-            config=self.config, store=self.store, link=self.link, http=self.http, chance=lambda: 0.5,
+            config=self.config, store=self.store, link=self.link, http=self.http, chance=self.chance,
             start_worker=self.yard.start, on_worker=self.inbox.put, metrics=StillMetrics(), runtimes=runtimes,
             clock=self.clock, timers=timers, log=log, manager=self.manager, put_bundle=self.put_bundle,
             start_feeder=self.feeding.start,

@@ -7,6 +7,7 @@ import pytest
 from tests.conftest import Tried
 from tests.support.cargo_hold import DEVICE, FLEET
 from tests.support.rig import Rig
+from wherry.agent.core.announce import Notice
 from wherry.agent.outbox import SEND_AGAIN_S
 from wherry.protocol import topics
 from wherry.protocol.codec import encode
@@ -61,6 +62,33 @@ def test_without_a_receipt_an_event_is_sent_again_after_a_while(rig: Rig) -> Non
     rig.deliver(RECEIPT, encode(Receipt(boot_id="boot-1", seqs=(0,))))
     rig.wait(2 * SEND_AGAIN_S)
     assert sent(rig) == [0, 0]
+
+
+def test_while_nobody_confirms_the_waits_grow_and_a_receipt_ends_that(rig: Rig) -> None:
+    rig.link.connect()
+    rig.wait(24 * 3600, windows=False)
+    assert 8 <= len(sent(rig)) <= 14
+    rig.supervisor._outbox.note(Notice(kind="error"))
+    rig.deliver(RECEIPT, encode(Receipt(boot_id="boot-1", seqs=(1,))))
+    before = sent(rig).count(0)
+    rig.wait(2 * SEND_AGAIN_S + 10)
+    assert sent(rig).count(0) == before + 1, "whoever confirms one soon gets the others"
+
+
+def test_boards_that_lost_their_controller_together_do_not_send_together(tmp_path: Path) -> None:
+    times = set()
+    for chance in (0.0, 0.3, 0.6, 0.9):
+        rig = Rig(tmp_path / str(chance))
+        rig.chance = lambda chance=chance: chance
+        rig.boot().link.gives_receipts = False
+        rig.supervisor._outbox.note(Notice(kind="error"))
+        start_s, count = rig.clock.at_s, len(sent(rig))
+        while len(sent(rig)) < count + 3:
+            rig.clock.at_s += 60
+            rig.settle()
+        times.add(rig.clock.at_s - start_s)
+        rig.cut()
+    assert len(times) >= 3
 
 
 def test_events_of_an_earlier_start_are_let_go_of_by_its_name(rig: Rig) -> None:
