@@ -91,10 +91,10 @@ class Rig:
         self.logs = LogBuffer()
         self.troubles: list[str] | None = None
         self.manager = ServiceManager({})
+        self.chance: Callable[[], float] = lambda: 0.5
         self.put_bundle: PutBundle | None = None
 
     def boot(
-        self.chance: Callable[[], float] = lambda: 0.5
         self, *, online: bool = True, can_save: bool = True, is_full: bool = False,
         runtimes: tuple[Runtime, ...] = RUNTIMES,
     ) -> "Rig":  # fmt: skip
