@@ -4,11 +4,13 @@ Rules upheld here:
 - The length of a request is that of the model's inputs, and judged before anything of it is read; anything else ends
   the connection.
 - A client that stalls in the middle of a request, or does not read its answers, is left after `STALL_S`; it holds up
-  nobody but itself. One that is merely silent may stay.
+  nobody but itself. One that is merely silent may stay, until others want its place: then the one that is silent for
+  the longest is closed for reading, and its client connects anew when it has something to ask.
 - Draining stops reading: what was sent before is answered, what is sent later fails at the sender, and nothing is
   left in doubt.
 """
 
+import contextlib
 import selectors
 import socket
 import struct
@@ -33,7 +35,7 @@ from wherry.agent.worker.engine import Engine, InferenceFailed
 from wherry.agent.worker.runtimes.interpreter import Tensor
 
 MAX_CONNECTIONS = 32
-"""More are told so and closed: each has a thread and a buffer."""
+"""Each has a thread and a buffer. Where all of them are asking, more are told so and closed."""
 
 STALL_S = 10
 
@@ -44,7 +46,7 @@ class FastServer:
     def __init__(self, engine: Engine, listeners: list[socket.socket]) -> None:
         self._engine, self._listeners = engine, listeners
         self._hello = encode_hello(Hello(identity=engine.identity, inputs=engine.inputs, outputs=engine.outputs))
-        self._connections: dict[threading.Thread, socket.socket] = {}
+        self._exchanges: dict[threading.Thread, Exchange] = {}
         self._lock = threading.Lock()
         self._draining = threading.Event()
         self._wake, self._woken = socket.socketpair()
@@ -62,9 +64,9 @@ class FastServer:
         self._wake.close()
         self._thread.join(limit_s)
         with self._lock:
-            left = dict(self._connections)
-            for connection in left.values():
-                _stop_reading(connection)
+            left = dict(self._exchanges)
+            for exchange in left.values():
+                exchange.leave()
         for thread in left:
             thread.join(max(end_s - monotonic(), 0.0))
         return not any(thread.is_alive() for thread in left)
@@ -88,25 +90,34 @@ class FastServer:
         connection.settimeout(None)
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             connection.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", STALL_S, 0))
-        with self._lock:
-            full = len(self._connections) >= MAX_CONNECTIONS
-            if not full:
-                thread = threading.Thread(target=self._serve, args=(connection,), name="fast", daemon=True)
-                self._connections[thread] = connection
-        if full:
-            refuse(connection, f"{MAX_CONNECTIONS} connections are open, and no more are taken")
+        if not self._make_room():
+            refuse(connection, f"{MAX_CONNECTIONS} connections are open and asking, and no more are taken")
             return
+        exchange = Exchange(self._engine, connection, self._draining)
+        thread = threading.Thread(target=self._serve, args=(connection, exchange), name="fast", daemon=True)
+        with self._lock:
+            self._exchanges[thread] = exchange
         try:
             thread.start()
         except RuntimeError as error:
             with self._lock:
-                del self._connections[thread]
+                del self._exchanges[thread]
             refuse(connection, f"there is no room for another connection: {error}")
 
-    def _serve(self, connection: socket.socket) -> None:
+    def _make_room(self) -> bool:
+        """Whether one more may stay. Where it takes the place of a silent one, that one leaves."""
+        with self._lock:
+            staying = [exchange for exchange in self._exchanges.values() if not exchange.leaving]
+        if len(staying) < MAX_CONNECTIONS:
+            return True
+        silent = [(since_s, number) for number, one in enumerate(staying) if (since_s := one.silent_since_s)]
+        if silent:
+            staying[min(silent)[1]].leave()
+        return bool(silent)
+
+    def _serve(self, connection: socket.socket, exchange: "Exchange") -> None:
         try:
             connection.sendall(self._hello)
-            exchange = Exchange(self._engine, connection, self._draining)
             while exchange.once():
                 pass
         except OSError:
@@ -114,14 +125,18 @@ class FastServer:
         finally:
             connection.close()
             with self._lock:
-                self._connections.pop(threading.current_thread(), None)
+                self._exchanges.pop(threading.current_thread(), None)
 
 
 class Exchange:
-    """Requests and answers on one connection, with buffers that are used again and again."""
+    """Requests and answers on one connection, with buffers that are used again and again.
+
+    `silent_since_s` is when it was answered last, and 0 while it is asking.
+    """
 
     def __init__(self, engine: Engine, connection: socket.socket, draining: threading.Event) -> None:
         self._engine, self._connection, self._draining = engine, connection, draining
+        self.silent_since_s, self.leaving = monotonic(), False
         self._size = sum(spec.size_bytes for spec in engine.inputs)
         self._answered = sum(spec.size_bytes for spec in engine.outputs)
         self._frame = bytearray(REQUEST.size + self._size)
@@ -135,6 +150,7 @@ class Exchange:
         got = self._first()
         if got == 0:
             return False
+        self.silent_since_s = 0.0
         while got < REQUEST.size:
             got += self._more(got)
         length, label = REQUEST.unpack_from(self._frame)
@@ -144,7 +160,14 @@ class Exchange:
         while got < len(self._frame):
             got += self._more(got)
         self._answer(None if label == NO_LABEL else label)
+        self.silent_since_s = monotonic()
         return True
+
+    def leave(self) -> None:
+        """Read no more: what was sent before is answered, what is sent later fails at the sender."""
+        self.leaving = True
+        with contextlib.suppress(OSError):  # closed meanwhile
+            self._connection.shutdown(socket.SHUT_RD)
 
     def _first(self) -> int:
         """The first bytes of a request, waited for as long as it takes; 0 at the end."""
@@ -191,13 +214,6 @@ def refuse(connection: socket.socket, reason: str) -> None:
             connection.sendall(encode_hello(Hello(refusal=reason)))
         except OSError:
             return  # gone already
-
-
-def _stop_reading(connection: socket.socket) -> None:
-    try:
-        connection.shutdown(socket.SHUT_RD)
-    except OSError:
-        return  # closed meanwhile
 
 
 def _views(engine: Engine, frame: bytearray) -> list[Tensor]:

@@ -1,8 +1,10 @@
 """The client and the fast mode: predictions, refusals, takeovers, crashes and bad peers, over real sockets."""
 
 import contextlib
+import fcntl
 import itertools
 import socket
+import termios
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -311,16 +313,59 @@ def test_garbage_ends_its_connection_and_nothing_else(
     assert served.window(1.0).errors == 0
 
 
-def test_more_connections_than_there_is_room_for_are_told_so(sock: socket.socket, tmp_path: Path, make: Make) -> None:
+@pytest.fixture
+def crowd(sock: socket.socket, tmp_path: Path) -> Iterator[list[socket.socket]]:
+    """As many connections as are taken, all greeted and silent; the oldest is the first."""
     serve(sock, engine())
     held = [socket.socket(socket.AF_UNIX) for _ in range(MAX_CONNECTIONS)]
+    for one in held:
+        one.connect(str(path_in(tmp_path)))
+        assert one.recv(4096), "greeted, so counted"
+    yield held
+    for one in held:
+        one.close()
+
+
+def _is_open(connection: socket.socket) -> bool:
     try:
-        for one in held:
-            one.connect(str(path_in(tmp_path)))
-            assert one.recv(1), "greeted, so counted"
-        with pytest.raises(NotServed, match="32 connections are open"):
-            make(timeout_s=0.1).infer(STORED)
-    finally:
-        for one in held:
-            one.close()
+        connection.sendall(REQUEST.pack(4, 0) + STORED.tobytes())
+    except BrokenPipeError:
+        return False
+    return connection.recv(ANSWER.size + 4, socket.MSG_WAITALL).endswith(STORED.tobytes())
+
+
+def test_the_connection_that_is_silent_for_the_longest_makes_room(crowd: list[socket.socket], make: Make) -> None:
+    assert all(_is_open(one) for one in crowd[:5]), "so that the sixth is silent for the longest"
     assert make().infer(STORED).version == 1
+    assert [_is_open(one) for one in crowd] == [number != 5 for number in range(MAX_CONNECTIONS)]
+
+
+def test_who_asks_is_not_given_up_and_more_are_told_so(crowd: list[socket.socket], make: Make) -> None:
+    """The negative control: a connection in the middle of a request is never the one that makes room."""
+    for one in crowd:
+        one.sendall(REQUEST.pack(4, 0))
+    wait_until(lambda: not any(_waiting_bytes(one) for one in crowd), "they are read")
+    with pytest.raises(NotServed, match="32 connections are open"):
+        make(timeout_s=0.1).infer(STORED)
+    for one in crowd:
+        one.sendall(STORED.tobytes())
+        assert one.recv(ANSWER.size + 4, socket.MSG_WAITALL).endswith(STORED.tobytes())
+    assert make().infer(STORED).version == 1
+
+
+def _waiting_bytes(connection: socket.socket) -> int:
+    """Sent, and not yet read by the other side (SIOCOUTQ, in kernel memory)."""
+    return int.from_bytes(fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)), "little")
+
+
+def test_more_clients_than_there_is_room_for_are_all_answered(
+    crowd: list[socket.socket], make: Make, tried: Tried
+) -> None:
+    """An app that makes a client for each of its parts and closes none, beside another that does the same."""
+    clients = [make() for _ in range(2 * MAX_CONNECTIONS)]
+    rounds = 5
+    for _ in range(rounds):
+        for client in clients:
+            assert client.infer(STORED).version == 1
+    assert not _is_open(crowd[0])
+    tried(f"{rounds * len(clients)} requests of {len(clients)} clients in turn, each on a connection that was given up")
