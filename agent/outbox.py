@@ -3,7 +3,8 @@
 Rules upheld here:
 - An event is on disk before anything is done about sending it, and leaves when the controller says that it has it:
   a broker that was killed loses what it acknowledged. Until then it is sent again, which changes nothing there.
-- An event that the disk does not take, give or let go is told of, and stops nothing else.
+- An event that the disk does not take, give or let go is told of, and stops nothing else. One that it does not take
+  is sent once, where the broker is there.
 - At every connection: subscribe, then status, birth and reported, then the events in order.
 - Nothing here waits for the network.
 """
@@ -108,11 +109,14 @@ class Outbox:
         fields = {**msgspec.structs.asdict(notice), "reason": clip_reason(notice.reason)}
         event = Event(boot_id=self._boot_id, seq=self._next_seq, at_s=self._clock.wall_s(), slot=slot, **fields)
         self._next_seq += 1
+        message = encode(event)
         try:
-            if dropped := self._spool.add(encode(event)):
+            if dropped := self._spool.add(message):
                 self._on_trouble(f"{dropped} events dropped, so many wait")
         except StoreError as error:
             self._on_trouble(str(error))
+            if self.online:
+                self._link.publish(self._topic("event"), message, qos=1)
         self._send_events()
 
     def taken(self, taken: Taken) -> bool:

@@ -16,6 +16,7 @@ from tests.support.update_voyage import rest
 from wherry.agent.adapters.store.parts import Parts
 from wherry.agent.config import ArtifactsConfig, Config
 from wherry.protocol import topics
+from wherry.protocol.up import Event
 
 pytestmark = pytest.mark.slow
 
@@ -169,6 +170,20 @@ def test_an_event_that_finds_no_room_is_told_of_and_stops_nothing(rig: Rig, disk
     assert rig.troubles == []
     assert _served(rig) == [V3.assignment.artifact]
     assert rig.events("committed")
+
+
+def test_a_revert_on_a_disk_without_a_byte_left_is_told_all_the_same(rig: Rig, disk: SmallDisk) -> None:
+    """Once, and with nothing to lose: the broker is there, and the disk is not."""
+    rig.conduct[V2.assignment.artifact] = Conduct(errors=50)
+    rig.publish(V2)
+    rig.want(2, V2)
+    disk.fill()
+    rig.troubles = []
+    rest(rig)
+    assert rig.troubles
+    assert len(rig.events("reverted")) == 1
+    numbers = [event.seq for event in rig.sent(Event)]
+    assert len(set(numbers)) == len(numbers)
 
 
 def test_an_agent_starts_on_a_disk_without_a_byte_left_and_serves(rig: Rig, disk: SmallDisk) -> None:

@@ -1,5 +1,6 @@
 """Events leave the disk when the controller has them, not when the broker says that it does."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from tests.conftest import Tried
 from tests.support.cargo_hold import DEVICE, FLEET
 from tests.support.rig import Rig
+from wherry.agent.adapters.store import spool
 from wherry.agent.core.announce import Notice
 from wherry.agent.outbox import SEND_AGAIN_S
 from wherry.protocol import topics
@@ -120,6 +122,23 @@ def test_an_event_with_any_bit_turned_is_dropped_or_one_that_the_controller_read
             left.unlink()
     tried(f"{8 * len(whole)} bits, {dropped} dropped")
     assert 0 < dropped < 8 * len(whole)
+
+
+def test_an_event_that_the_disk_does_not_take_goes_up_once_where_the_broker_is(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_path: Path, _data: bytes) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    rig.troubles = []
+    monkeypatch.setattr(spool, "write_new", refuse)
+    rig.supervisor._outbox.note(Notice(kind="error", reason="while nobody is there"))
+    rig.link.connect()
+    rig.settle()
+    rig.supervisor._outbox.note(Notice(kind="error", reason="told"))
+    rig.settle()
+    assert [event.reason for event in rig.events("error")] == ["told"]
+    assert set(rig.troubles) == {"keeping an event: Input/output error"}
 
 
 def test_a_damaged_event_is_told_of_and_holds_nothing_up(rig: Rig) -> None:
