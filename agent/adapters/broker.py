@@ -159,7 +159,10 @@ class Broker:
         while not self._stopping.is_set():
             self._session += 1
             link = _Link(self._session, self._protocols[0], self._on_event, self._settle)
-            reason = self._hold(link)
+            try:
+                reason = self._hold(link)
+            except Exception as error:  # noqa: BLE001  no thread, descriptor or memory; without this one nobody would try
+                reason = f"{type(error).__name__}: {error}"
             failures = 1 if link.held_s() >= STABLE_S else failures + 1
             wait_s = delay_s(failures, random.random(), base_s=1.0, limit_s=self._config.reconnect_limit_s)  # noqa: S311  jitter is no secret
             if link.unheard and len(self._protocols) > 1:
@@ -176,14 +179,16 @@ class Broker:
             client.connect(self._config.host, self._config.port, self._config.keepalive_s, **link.options(self._config))
         except (OSError, ValueError) as error:
             return f"{self._config.host}:{self._config.port}: {error}"
-        link.reached()
         self._client = client
-        client.loop_start()
-        limit_s = TRIAL_LIMIT_S if len(self._protocols) > 1 else CONNECT_LIMIT_S
-        if self._stopping.is_set() or not link.answered.wait(limit_s):
-            client.disconnect()
-        link.over.wait()
-        self._client = None
+        try:
+            client.loop_start()
+            link.reached()
+            limit_s = TRIAL_LIMIT_S if len(self._protocols) > 1 else CONNECT_LIMIT_S
+            if self._stopping.is_set() or not link.answered.wait(limit_s):
+                client.disconnect()
+            link.over.wait()
+        finally:
+            self._client = None
         client.loop_stop()
         return link.reason
 

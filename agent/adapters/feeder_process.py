@@ -16,13 +16,14 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 
 import msgspec
 
 from wherry.agent.adapters.last_words import LastWords
 from wherry.agent.adapters.talk import Talk, TalksWithoutEnd
-from wherry.agent.adapters.worker_process import describe_exit, environment
+from wherry.agent.adapters.worker_process import describe_exit, described, environment
 from wherry.agent.feeder.messages import MAX_LINE_BYTES, Job, Pulse
 from wherry.protocol.types import clip_reason
 
@@ -31,6 +32,9 @@ GRACE_S = 3.0
 
 MAX_PULSES_PER_S = 100
 """A feeder has something to say a few times a second; one that says far more is killed."""
+
+LOOK_AGAIN_S = 0.02
+"""While a feeder that has left its socket ends."""
 
 _READ_BYTES = 64 * 1024
 
@@ -58,6 +62,8 @@ class FeederProcess:
         self._ours, self._theirs = pair
         self._talk = Talk(MAX_PULSES_PER_S)
         self._started = threading.Event()
+        self._lock = threading.Lock()
+        self._reaped = False
         self._process: subprocess.Popen[bytes] | None = None
         self._accusation = ""
         self._pending = b""
@@ -88,14 +94,12 @@ class FeederProcess:
 
     def stop(self) -> None:
         """Ask it to leave. Harmless on a dead one."""
-        if self._process:
-            self._process.terminate()
+        self._signal(signal.SIGTERM)
 
     def kill(self, accusation: str) -> None:
         """End it at once, for a reason that `FeederEnded` gives."""
         self._accusation = self._accusation or accusation
-        if self._process:
-            self._process.kill()
+        self._signal(signal.SIGKILL)
 
     def close(self, grace_s: float = GRACE_S) -> None:
         """Wait `grace_s` for one that was stopped, then kill it. It is reaped on return."""
@@ -106,24 +110,38 @@ class FeederProcess:
             self.kill("killed because it did not leave")
             self._thread.join()
 
+    def _signal(self, number: signal.Signals) -> None:
+        """Not by Popen, which may reap on the way: then the number is somebody else's."""
+        with self._lock:
+            if self._process and not self._reaped:
+                os.kill(self._process.pid, number)
+
     def _live(self) -> None:
+        """Whatever happens, without memory or threads too: the process is gone at the end, and that is said."""
         try:
             process = self._process = self._spawn()
-        except OSError as error:
+            assert process.stderr is not None
+        except Exception as error:  # noqa: BLE001
             self._ours.close()
-            self._end(f"could not be started: {error}")
+            self._end(f"could not be started: {described(error)}")
             return
         finally:
             self._theirs.close()
             self._started.set()
-        with contextlib.suppress(OSError):  # it has ended already
-            self._ours.sendall(msgspec.json.encode(self._job) + b"\n")
         try:
+            with contextlib.suppress(OSError):  # it has ended already
+                self._ours.sendall(msgspec.json.encode(self._job) + b"\n")
             self._read(process)
-        except OSError as error:
-            self.kill(f"killed because it cannot be heard: {error}")
-        finally:
+        except Exception as error:  # noqa: BLE001
+            self.kill(f"killed because it cannot be heard: {described(error)}")
+        try:
             exit_code = self._reap(process)
+        except Exception as error:  # noqa: BLE001
+            self.kill(f"killed because it cannot be waited for: {described(error)}")
+            exit_code = process.wait()
+        finally:
+            self._ours.close()
+            process.stderr.close()
         told = self._accusation or describe_exit(exit_code)
         self._end(f"{told}: {self._last_words.line}" if self._last_words.line else told)
 
@@ -177,14 +195,15 @@ class FeederProcess:
     def _reap(self, process: subprocess.Popen[bytes]) -> int:
         """Wait for the end of a feeder that has left its socket, and make sure of it and of what it started."""
         self._ours.close()
-        deadline = threading.Timer(GRACE_S, process.kill)
+        deadline = threading.Timer(GRACE_S, self._signal, [signal.SIGKILL])
         deadline.start()
-        with contextlib.suppress(ChildProcessError):
-            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         deadline.cancel()
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        with self._lock:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            self._reaped = True
         assert process.stderr is not None
         with process.stderr as stderr:
             os.set_blocking(stderr.fileno(), False)
@@ -212,6 +231,20 @@ class NotStarted:
 
     def close(self, grace_s: float = GRACE_S) -> None:
         """There is nothing to close."""
+
+
+def _has_ended(pid: int, limit_s: float | None) -> bool:
+    """Wait for a child's end, `limit_s` at most, and leave its number taken. Without a thread, which may be refused."""
+    deadline_s = None if limit_s is None else time.monotonic() + limit_s
+    while deadline_s is None or time.monotonic() < deadline_s:
+        try:
+            ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | (os.WNOHANG if deadline_s else 0))
+        except ChildProcessError:
+            return True
+        if ended is not None:
+            return True
+        time.sleep(LOOK_AGAIN_S)
+    return False
 
 
 def command(fd: int) -> list[str]:

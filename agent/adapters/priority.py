@@ -18,9 +18,9 @@ NICE = 10
 
 
 def lower(pid: int) -> None:
-    """Of a process that has one thread yet. Does nothing where it could not be raised again."""
-    if _can_raise():
-        with contextlib.suppress(OSError):  # it has ended
+    """Of a process that has one thread yet. Does nothing where it could not be raised again, or nobody knows."""
+    with contextlib.suppress(OSError, RuntimeError):  # it has ended; there is no thread to try it on
+        if _can_raise():
             os.setpriority(os.PRIO_PROCESS, pid, own() + NICE)
 
 
@@ -39,6 +39,7 @@ def own() -> int:
 
 @functools.cache
 def _can_raise() -> bool:
+    """Found once. Raises RuntimeError where no thread can be started now."""
     found: list[bool] = []
     thread = threading.Thread(target=lambda: found.append(_falls_and_rises()), name="priority")
     thread.start()

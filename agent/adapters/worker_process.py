@@ -165,23 +165,31 @@ class WorkerProcess:
         self.kill()
 
     def _live(self) -> None:
+        """Whatever happens, without memory or threads too: the process is gone at the end, and that is said."""
         try:
             process = self._process = self._spawn()
-        except OSError as error:
+            assert process.stderr is not None
+        except Exception as error:  # noqa: BLE001
             self._ours.close()
-            self._end(127, f"could not be started: {error}")
+            self._end(127, f"could not be started: {described(error)}")
             return
         finally:
             self._theirs.close()
             self._started.set()
-        if self._gives_way:
-            priority.lower(process.pid)
         try:
+            if self._gives_way:
+                priority.lower(process.pid)
             self._read(process)
-        except OSError as error:
-            self._accuse(f"killed because it cannot be heard: {error}")
-        finally:
+        except Exception as error:  # noqa: BLE001
+            self._accuse(f"killed because it cannot be heard: {described(error)}")
+        try:
             exit_code = self._reap(process)
+        except Exception as error:  # noqa: BLE001
+            self._accuse(f"killed because it cannot be waited for: {described(error)}")
+            exit_code = process.wait()
+        finally:
+            self._ours.close()
+            process.stderr.close()
         self._end(exit_code, self._describe(exit_code))
 
     def _spawn(self) -> subprocess.Popen[bytes]:
@@ -287,6 +295,11 @@ def command(fd: int) -> list[str]:
 def environment() -> dict[str, str]:
     """What a worker sees of the supervisor's environment: enough to start, and no secrets."""
     return {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ} | _SET_VARIABLES
+
+
+def described(error: Exception) -> str:
+    """What an error says, with its kind where it is not the system's: some say nothing."""
+    return str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 def describe_exit(exit_code: int) -> str:
