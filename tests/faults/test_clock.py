@@ -24,6 +24,8 @@ from wherry.protocol import topics
 from wherry.protocol.codec import encode
 from wherry.protocol.down import Action
 
+pytestmark = pytest.mark.slow
+
 V1, V2 = make_version(1), make_version(2)
 TODAY_S = 1_795_570_000.0
 YEAR_S = 365 * DAY_S

@@ -17,6 +17,8 @@ from wherry.agent.core.desired import HANDLING_LIMIT, Accepted, accept
 from wherry.agent.core.record import Attempt, DeviceRecord
 from wherry.protocol.down import Desired
 
+pytestmark = pytest.mark.slow
+
 V1, V2, V3 = make_version(1), make_version(2), make_version(3)
 
 

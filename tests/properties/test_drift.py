@@ -18,6 +18,8 @@ from wherry.agent.core.drift import Baseline, drifted
 from wherry.protocol.manifest import HealthLimits
 from wherry.protocol.profile import Profile
 
+pytestmark = pytest.mark.slow
+
 LIMITS = HealthLimits()
 WORLDS = scaled(1200, soak=50_000)
 COUNTS = st.dictionaries(st.integers(0, 9), st.integers(0, 5000), min_size=1)

@@ -61,6 +61,7 @@ def test_without_its_migration_a_record_is_damaged_and_not_misread(monkeypatch: 
     assert decode(copy) is None
 
 
+@pytest.mark.slow
 def test_a_migration_cut_anywhere_leaves_the_old_record_or_the_new_one(tmp_path: Path, tried: Tried) -> None:
     old = (GOLDEN / "format-1.bin").read_bytes()
     (tmp_path / "state.a").write_bytes(old)
