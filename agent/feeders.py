@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from wherry.agent.adapters.feeder_process import FeederEnded, FeederSaid
+from wherry.agent.bundle import without_credentials
 from wherry.agent.config import ResultsConfig, SlotConfig
 from wherry.agent.core.backoff import delay_s
 from wherry.agent.feeder.messages import Job
@@ -106,7 +107,8 @@ class _Post:
         if self._feeder is not None:
             self._feeder.close()
 
-    def _tell(self, remark: str, counts: dict[str, int]) -> None:
+    def _tell(self, told: str, counts: dict[str, int]) -> None:
+        remark = without_credentials(told)  # it may become the reason of an event, and a camera's URL may be in it
         self._remarked(remark)
         if remark not in self._told:
             self._told.append(remark)

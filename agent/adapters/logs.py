@@ -2,6 +2,7 @@
 
 Rules upheld here:
 - Whatever is logged, memory is bounded: by lines and by bytes.
+- Who logs in to a URL does not leave the board.
 - What the buffer drops, because it is sent too seldom, is still among the last lines.
 """
 
@@ -14,6 +15,7 @@ from typing import Any, cast
 import msgspec
 import structlog
 
+from wherry.agent.bundle import without_credentials
 from wherry.protocol.up.log import Level, LogLine
 
 MAX_LINES = 200
@@ -58,9 +60,11 @@ class LogBuffer:
 
     def __call__(self, _logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         fields = {
-            key: str(value)[:MAX_FIELD_CHARS] for key, value in line.items() if key not in ("event", "level", "at_s")
+            key: without_credentials(str(value))[:MAX_FIELD_CHARS]
+            for key, value in line.items()
+            if key not in ("event", "level", "at_s")
         }
-        level, event = cast(Level, line["level"]), str(line["event"])[:MAX_FIELD_CHARS]
+        level, event = cast(Level, line["level"]), without_credentials(str(line["event"]))[:MAX_FIELD_CHARS]
         kept = LogLine(at_s=line["at_s"], level=level, event=event, fields=fields)
         self.recent.add(msgspec.json.encode(kept))
         if len(self._lines) >= self._max_lines:

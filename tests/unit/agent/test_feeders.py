@@ -119,3 +119,13 @@ def test_a_remark_is_logged_once_with_its_count(rig: Rig) -> None:
         rig.feeding.feeders[-1].say("b.npz: damaged", passed_over=3)
         rig.settle()
     assert rig.told == [{"event": "feed", "slot": "main", "reason": "b.npz: damaged", "passed_over": 3}]
+
+
+def test_a_remark_does_not_say_who_logs_in_to_the_camera(rig: Rig) -> None:
+    remark = "camera rtsp://admin:hunter2@10.0.0.5/live cannot be opened"
+    (feeder,) = rig.feeding.up
+    feeder.say(remark)
+    rig.settle()
+    assert [told["reason"] for told in rig.told if told["event"] == "feed"] == [
+        "camera rtsp://***@10.0.0.5/live cannot be opened"
+    ]

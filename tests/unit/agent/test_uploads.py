@@ -12,7 +12,7 @@ from tests.support.cargo_hold import DEVICE, FLEET, make_version
 from tests.support.rig import Rig
 from wherry.agent.adapters.broker import Taken
 from wherry.agent.adapters.http_upload import HttpUploaded
-from wherry.agent.adapters.logs import Recent
+from wherry.agent.adapters.logs import LogBuffer, Recent
 from wherry.agent.bundle import bundle, without_secrets
 from wherry.agent.uploads import BLOCKS_IN_FLIGHT, HTTP_LIMIT_S, MAX_WAITING
 from wherry.protocol import topics
@@ -193,6 +193,26 @@ def test_what_reads_like_a_secret_is_left_out_however_deep() -> None:
         "broker": {"host": "h", "password": "left out", "token": ""},
         "list": [{"client_secret": "left out", "port": 1}],
     }
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("rtsp://admin:hunter2@10.0.0.5/live", "rtsp://***@10.0.0.5/live"),
+        ("rtsp://admin:hunt@er2@10.0.0.5:554/a@b", "rtsp://***@10.0.0.5:554/a@b"),
+        ("camera http://u@h/v?user=a&pwd=hunter2&x=1: gone", "camera http://***@h/v?user=a&pwd=***&x=1: gone"),
+        ("https://h/v?access_token=hunter2#top, http://u:hunter2@h", "https://h/v?access_token=***#top, http://***@h"),
+        ("http://h:80/a@b?x=c@d", "http://h:80/a@b?x=c@d"),
+        ("boat@harbour", "boat@harbour"),
+    ],
+)
+def test_who_logs_in_to_a_url_does_not_leave_the_board(said: str, kept: str) -> None:
+    assert without_secrets({"feed": {"camera": said}, "list": [said]}) == {"feed": {"camera": kept}, "list": [kept]}
+    logs = LogBuffer()
+    logs(None, "warning", {"event": said, "level": "warning", "at_s": 1.0, "reason": said})
+    (line,), _ = logs.take()
+    assert (line.event, line.fields["reason"]) == (kept, kept)
+    assert b"hunter2" not in logs.recent.lines()[0]
 
 
 def test_equal_contents_give_equal_bytes() -> None:
