@@ -164,7 +164,13 @@ class HttpLink:
         except TimeoutError as error:
             raise NotServed("the worker does not read") from error
         except OSError as error:
-            raise Broken(str(error)) from error  # an answer may be there, a refusal before all was read
+            self._hear_refusal()
+            raise Unread(str(error)) from error  # what did not arrive whole was given to no model
+
+    def _hear_refusal(self) -> None:
+        """Of a request that the worker did not read to its end: it may have said why. Raises Refused or ModelFailed."""
+        with contextlib.suppress(OSError, HTTPException, msgspec.DecodeError, ValueError):
+            self._receive()
 
     def _receive(self) -> Answer:
         response = self._connection.getresponse()

@@ -242,6 +242,48 @@ def test_a_request_that_ends_two_workers_is_not_given_to_a_third(scripted: Scrip
     assert len(asked) == 2
 
 
+def test_connections_that_are_given_up_are_not_workers_that_ended(tmp_path: Path, make: Make) -> None:
+    """A worker that gives way closes for reading: what is sent then has been read by nobody, as often as it happens."""
+    client = make()
+    with _unix(tmp_path / "main.sock") as listening:
+
+        def give_up_thrice() -> None:
+            for reply in (b"", b"", b"", GOOD):
+                connection, _ = listening.accept()
+                with connection:
+                    connection.recv(4096)
+                    if not reply:
+                        connection.shutdown(socket.SHUT_RD)
+                    connection.sendall(_said(200, json.dumps(METADATA).encode()))
+                    if reply:
+                        connection.recv(65536)
+                        connection.recv(65536)
+                        connection.sendall(reply)
+
+        thread = threading.Thread(target=give_up_thrice, daemon=True)
+        thread.start()
+        assert client.infer(STORED).version == 1
+        thread.join(20)
+
+
+def test_a_request_that_is_refused_unread_is_told_why(tmp_path: Path, make: Make) -> None:
+    wide = {"name": "x", "datatype": "INT8", "shape": [1, 8_000_000]}
+    client = make()
+    with _unix(tmp_path / "main.sock") as listening:
+
+        def refuse() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(_said(200, json.dumps({**METADATA, "inputs": [wide]}).encode()))
+                connection.recv(100)
+                connection.sendall(_said(413, b'{"error": "a body may have 4096 bytes"}'))
+
+        threading.Thread(target=refuse, daemon=True).start()
+        with pytest.raises(Refused, match="4096 bytes"):
+            client.infer(np.zeros((1, 8_000_000), np.int8))
+
+
 @pytest.mark.parametrize(
     "reply",
     [
