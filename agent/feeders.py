@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from wherry.agent.adapters.feeder_process import FeederEnded, FeederSaid
+from wherry.agent.adapters.feeder_process import GRACE_S, FeederEnded, FeederSaid
 from wherry.agent.bundle import without_credentials
 from wherry.agent.config import ResultsConfig, SlotConfig
 from wherry.agent.core.backoff import delay_s
@@ -27,6 +27,7 @@ class Feeders:
     """`remarked` is told what a slot's feeder remarks, each time: the slot, and the remark."""
 
     def __init__(self, services: Services, remarked: Callable[[str, str], None]) -> None:
+        self._services, self._asked_s = services, 0.0
         self._posts = {
             name: _Post(services, name, slot, partial(remarked, name))
             for name, slot in services.config.slots.items()
@@ -45,11 +46,15 @@ class Feeders:
             post.said(event)
 
     def stop(self) -> None:
-        """Ask all to leave, and wait for them."""
+        """Ask all to leave; `close` follows."""
+        self._asked_s = self._services.clock.now_s()
         for post in self._posts.values():
             post.stop()
+
+    def close(self) -> None:
+        """Wait until all have left that were asked to, for one grace together, and kill the rest."""
         for post in self._posts.values():
-            post.close()
+            post.close(max(self._asked_s + GRACE_S - self._services.clock.now_s(), 0.0))
 
 
 class _Post:
@@ -103,9 +108,9 @@ class _Post:
         if self._feeder is not None:
             self._feeder.stop()
 
-    def close(self) -> None:
+    def close(self, grace_s: float) -> None:
         if self._feeder is not None:
-            self._feeder.close()
+            self._feeder.close(grace_s)
 
     def _tell(self, told: str, counts: dict[str, int]) -> None:
         remark = without_credentials(told)  # it may become the reason of an event, and a camera's URL may be in it

@@ -140,7 +140,10 @@ class Supervisor:
         return bool(events)
 
     def leave(self) -> None:
-        """Say goodbye, stop asking, and let the workers drain; those that do not are killed."""
+        """Say goodbye, stop asking, and let the workers drain; those that do not are killed.
+
+        All leave at the same time: workers have `worker.stop_limit_s`, and feeders their grace within it.
+        """
         self._heartbeat.stop()
         self._steadiness.leave()
         self._outbox.leave(self._session)
@@ -157,6 +160,7 @@ class Supervisor:
             if isinstance(event, WorkerSaid | WorkerEnded):
                 self._crew.heard(event)
         self._crew.kill()
+        self._feeders.close()
 
     def _handle(self, event: InboxEvent) -> None:
         match event:

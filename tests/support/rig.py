@@ -51,6 +51,9 @@ class HandClock(Clock):
     def is_kept_right(self) -> bool:
         return False
 
+    def wait(self, seconds: float) -> None:
+        self.at_s += seconds
+
 
 class StillMetrics:
     def read(self, worker_pid: int | None) -> SystemReading:
@@ -103,7 +106,7 @@ class Rig:
         if not can_save:
             self.break_record()
         self.inbox: Inbox = Inbox()
-        self.feeding = Feeding(self.inbox.put)
+        self.feeding = Feeding(self.inbox.put, self.clock.wait)
         self.yard = Yard()
         self.yard.conduct, self.yard.is_full = self.conduct, is_full
         self.link = FakeLink(self.inbox.put)

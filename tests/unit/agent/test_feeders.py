@@ -8,6 +8,7 @@ import pytest
 from tests.support.cargo_hold import make_version
 from tests.support.fake_worker import Conduct
 from tests.support.rig import Rig
+from wherry.agent.adapters.feeder_process import GRACE_S
 from wherry.agent.config import FeedConfig, ResultsConfig, SlotConfig, WorkerConfig
 from wherry.protocol.manifest import HealthLimits
 
@@ -129,3 +130,22 @@ def test_a_remark_does_not_say_who_logs_in_to_the_camera(rig: Rig) -> None:
     assert [told["reason"] for told in rig.told if told["event"] == "feed"] == [
         "camera rtsp://***@10.0.0.5/live cannot be opened"
     ]
+
+
+def test_feeders_that_hang_have_one_grace_together_and_workers_are_told_before_it(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    slots = {f"slot-{number}": SlotConfig(feed=FEED) for number in range(8)}
+    rig.config = msgspec.structs.replace(rig.config, slots={"main": SlotConfig(), **slots}, worker=WORKER)
+    rig.boot()
+    rig.deploy(1, V1)
+    (worker,) = rig.yard.serving
+    for feeder in rig.feeding.feeders:
+        feeder.hangs = True
+    told: list[bool] = []
+    wait, began_s = rig.clock.wait, rig.clock.at_s
+    for feeder in rig.feeding.feeders:
+        feeder._wait = lambda seconds: (told.append(worker.ended), wait(seconds))[1]
+    rig.supervisor.leave()
+    assert [feeder.closed for feeder in rig.feeding.feeders] == [True] * 8
+    assert rig.clock.at_s - began_s == pytest.approx(GRACE_S)
+    assert all(told)
