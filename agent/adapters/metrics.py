@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from time import monotonic
 
 import psutil
 
@@ -12,21 +13,27 @@ from wherry.protocol.up.telemetry import SystemReading
 __all__ = ["SystemMetrics", "disk_free_bytes", "rss_bytes", "temperature_c"]
 
 
-class SystemMetrics:
-    """Reads the board that holds `state_dir`. One for a process: the CPU's share is since the last read.
+SAME_READING_S = 1.0
+"""All slots say their telemetry in one turn."""
 
-    `root` stands before the paths of what the kernel shows.
+
+class SystemMetrics:
+    """Reads the board that holds `state_dir`. One for a process: the CPU's share is since it was measured last.
+
+    It is measured once for all who ask within a second: each measurement ends the last one, and the next slot's would
+    be of no time at all. `root` stands before the paths of what the kernel shows.
     """
 
     def __init__(self, state_dir: Path, root: Path = thermal.ROOT) -> None:
         self._state_dir, self._root = state_dir, root
         self._self = psutil.Process()
         psutil.cpu_percent()  # the first reading has nothing to compare with
+        self._cpu_share, self._measured_s = 0.0, float("-inf")
 
     def read(self, worker_pid: int | None) -> SystemReading:
         """Read now. A worker that is gone counts as 0 bytes."""
         return SystemReading(
-            cpu_share=min(max(psutil.cpu_percent() / 100, 0.0), 1.0),
+            cpu_share=self._measure_cpu(),
             load_1min=psutil.getloadavg()[0],
             ram_available_bytes=psutil.virtual_memory().available,
             disk_free_bytes=disk_free_bytes(self._state_dir),
@@ -36,6 +43,12 @@ class SystemMetrics:
             throttling=thermal.throttling(self._root),
             frequency_share=thermal.frequency_share(self._root),
         )
+
+    def _measure_cpu(self) -> float:
+        now_s = monotonic()
+        if now_s - self._measured_s >= SAME_READING_S:
+            self._cpu_share, self._measured_s = min(max(psutil.cpu_percent() / 100, 0.0), 1.0), now_s
+        return self._cpu_share
 
 
 def disk_free_bytes(directory: Path) -> int:
