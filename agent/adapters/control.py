@@ -4,7 +4,7 @@ A client sends one line of JSON, `{"ask": "status"}`, and gets one line of JSON 
 
 Rules upheld here:
 - The thread at the rim only carries: what is asked goes into the inbox, and the supervisor answers in its own turn.
-- A client that says nothing, or does not read, holds nobody up but the next client, for a moment.
+- A client that says nothing or says it slowly, or does not read, holds nobody up but the next client, for a moment.
 - Only the agent's own user and root may ask. Where the socket cannot be opened the agent runs without it.
 """
 
@@ -89,11 +89,12 @@ class ControlSocket:
                 self._answer(client)
 
     def _answer(self, client: socket.socket) -> None:
-        client.settimeout(CLIENT_LIMIT_S)
-        request = msgspec.json.decode(_line(client, MAX_REQUEST_BYTES), type=Request)
+        request = msgspec.json.decode(_line(client, MAX_REQUEST_BYTES, CLIENT_LIMIT_S), type=Request)
         answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._on_event(Asked(request, answers.put))
-        client.sendall(answers.get(timeout=ANSWER_LIMIT_S) + b"\n")
+        answer = answers.get(timeout=ANSWER_LIMIT_S)
+        client.settimeout(CLIENT_LIMIT_S)  # for all of what is sent
+        client.sendall(answer + b"\n")
 
 
 def ask(directory: Path, request: Request) -> bytes:
@@ -109,8 +110,7 @@ def ask(directory: Path, request: Request) -> bytes:
             raise NoAnswer(f"no agent answers at {path}: {error.strerror or error}", present=False) from error
         try:
             client.sendall(msgspec.json.encode(request) + b"\n")
-            client.settimeout(ANSWER_LIMIT_S)
-            line = _line(client, 1 << 20)
+            line = _line(client, 1 << 20, ANSWER_LIMIT_S)
         except OSError as error:
             raise NoAnswer(f"an agent runs but does not answer at {path}", present=True) from error
     if not line:
@@ -135,10 +135,13 @@ def _listen(path: Path) -> socket.socket:
     return listener
 
 
-def _line(sock: socket.socket, limit_bytes: int) -> bytes:
-    """Up to the first line's end, or what there is at the end of the stream."""
-    data = bytearray()
+def _line(sock: socket.socket, limit_bytes: int, limit_s: float) -> bytes:
+    """Up to the first line's end, or what there is at the end of the stream. Raises TimeoutError, however it drips."""
+    data, deadline_s = bytearray(), time.monotonic() + limit_s
     while not data.endswith(b"\n") and len(data) < limit_bytes:
+        if (left_s := deadline_s - time.monotonic()) <= 0:
+            raise TimeoutError
+        sock.settimeout(left_s)
         piece = sock.recv(65536)
         if not piece:
             break

@@ -1,6 +1,7 @@
 """The socket for the person at the board outlives whatever is said on it."""
 
 import contextlib
+import itertools
 import queue
 import socket
 import threading
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from wherry.agent.adapters import control
 from wherry.agent.adapters.control import NAME, Asked, ControlSocket, Request, ask
 
 
@@ -41,4 +43,23 @@ def test_garbage_is_hung_up_on_and_the_next_is_answered(directory: Path, said: b
         client.shutdown(socket.SHUT_WR)
         with contextlib.suppress(ConnectionResetError):
             assert client.recv(100) == b""
+    assert ask(directory, Request("status")) == b'{"ok":true}'
+
+
+def test_a_client_that_drips_is_hung_up_on(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte comes long before each read would be given up."""
+    with socket.socket(socket.AF_UNIX) as client, monkeypatch.context() as patch:
+        patch.setattr(control, "CLIENT_LIMIT_S", 0.5)
+        client.connect(str(directory / NAME))
+        client.settimeout(0.05)
+        for count in itertools.count(1):
+            assert count < 200, "it goes on listening"
+            try:
+                client.sendall(b" ")
+                assert client.recv(1) == b""
+                break
+            except TimeoutError:
+                continue
+            except (BrokenPipeError, ConnectionResetError):
+                break
     assert ask(directory, Request("status")) == b'{"ok":true}'
