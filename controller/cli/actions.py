@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 POLL_S = 0.5
 UPLOAD_GRACE_S = 10.0
-"""After the device's answer: its last block may be on its way through the broker still."""
+"""After the device's answer was seen: its last block may be on its way through the broker still."""
 
 Device = Annotated[str, typer.Argument(help="Its id.")]
 Output = Annotated[
@@ -110,8 +110,11 @@ def fetch(
 
 
 def _await_answer(api: "Api", path: str, action: str, *, quiet: bool) -> dict[str, Any]:
-    """The order once it is answered, or too late to be; with what it brings, given a moment after the answer."""
-    told = ""
+    """The order once it is answered, or too late to be; with what it brings, given a moment after the answer.
+
+    The moment is measured here: this machine's clock may be an hour off the controller's.
+    """
+    told, done_s = "", float("inf")
     while True:
         found: dict[str, Any] = api.get(f"{path}/actions/{action}")
         line = _progress(found)
@@ -120,8 +123,10 @@ def _await_answer(api: "Api", path: str, action: str, *, quiet: bool) -> dict[st
         told = line
         if found["state"] in ("refused", "late"):
             return found
-        if found["state"] == "done" and (_is_here(found) or time.time() > found["answered_s"] + UPLOAD_GRACE_S):
-            return found
+        if found["state"] == "done":
+            done_s = min(done_s, time.monotonic())
+            if _is_here(found) or time.monotonic() > done_s + UPLOAD_GRACE_S:
+                return found
         time.sleep(POLL_S)
 
 
