@@ -1,6 +1,7 @@
 """What an image carries: the service and the configuration agree with the agent and with each other."""
 
 import configparser
+import os
 import shlex
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from wherry.agent import __main__ as agent
 from wherry.agent import config as configuration
+from wherry.agent.adapters import priority
 from wherry.agent.adapters.probe import PROBE_S
 from wherry.agent.config import Config
 from wherry.agent.errors import BadConfig
@@ -83,6 +85,34 @@ def test_the_service_leaves_the_workers_to_the_supervisor() -> None:
     service = _service()
     assert (service["KillMode"], service["OOMPolicy"], service["Restart"]) == ("mixed", "continue", "always")
     assert not STARVES_THE_WORKERS & set(service)
+
+
+AS_THE_SERVICE = """
+import os, resource, sys
+from wherry.agent.adapters import priority
+
+try:
+    resource.setrlimit(resource.RLIMIT_NICE, (int(sys.argv[1]), int(sys.argv[1])))
+except ValueError as error:
+    sys.exit(str(error))
+os.setgroups([])
+os.setuid(65534)
+print(priority._can_raise())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root")
+@pytest.mark.skipif(priority.own() != 0, reason="the limit is for nice 0, which this process does not have")
+@pytest.mark.parametrize("limit", ["as the service says", "none"])
+def test_the_service_lets_a_worker_give_way_and_come_back(limit: str) -> None:
+    """Without the limit, the negative control, only root can."""
+    nice = int(_service()["LimitNICE"])  # with a sign it is a nice value, and the kernel's limit is 20 less that
+    given = 20 - nice if limit != "none" else 0
+    assert _service()["LimitNICE"].startswith(("+", "-"))
+    run = subprocess.run([sys.executable, "-c", AS_THE_SERVICE, str(given)], capture_output=True, text=True)
+    if "raise maximum limit" in run.stderr:
+        pytest.skip("giving the limit takes CAP_SYS_RESOURCE, which some containers lack")
+    assert run.stdout.strip() == str(limit != "none"), run.stderr
 
 
 def test_the_service_is_locked_down_but_sees_the_board() -> None:
