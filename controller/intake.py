@@ -3,6 +3,8 @@
 Rules upheld here:
 - A message that an operation refuses, or that shows a bug of ours, is logged and counted; the next
   one is not held up by it.
+- An event has a receipt once it is written down, or refused for what it says. One that met a bug of ours has none: the
+  device may hold the only copy, and keeps it for a controller that is mended.
 - When the database itself cannot be written, the batch waits: nothing is acknowledged meanwhile.
 """
 
@@ -38,7 +40,7 @@ _log = structlog.get_logger(__name__)
 
 
 def receipts(batch: Iterable[Heard]) -> Iterator[tuple[str, Receipt]]:
-    """What to tell the devices of a batch that was taken. One that was refused for good is not wanted again either."""
+    """What to tell the devices of what `Intake.take` settled."""
     taken: dict[tuple[str, str], list[int]] = {}
     for heard in batch:
         if isinstance(heard.message, Event):
@@ -55,16 +57,17 @@ class Intake:
         self.failed = 0
         self._ledger = ledger
 
-    async def take(self, batch: list[Heard], now_s: float) -> None:
-        """Return when all of the batch is durable, or refused for good."""
-        pending = batch
+    async def take(self, batch: list[Heard], now_s: float) -> list[Heard]:
+        """What of the batch is settled: durable, or refused for good."""
+        pending, settled = batch, list[Heard]()
         while pending:
-            pending = await self._ledger.run(self._apply, pending, now_s)
+            pending = await self._ledger.run(self._apply, pending, now_s, settled)
             if pending:
                 await asyncio.sleep(RETRY_PAUSE_S)
+        return settled
 
-    def _apply(self, db: Database, batch: list[Heard], now_s: float) -> list[Heard]:
-        """What is left to do once the database works again."""
+    def _apply(self, db: Database, batch: list[Heard], now_s: float, settled: list[Heard]) -> list[Heard]:
+        """What is left to do once the database works again; what is done is added to `settled`."""
         for index, heard in enumerate(batch):
             operation: Callable[..., Any] = _OPERATIONS[type(heard.message)]
             try:
@@ -77,6 +80,8 @@ class Intake:
             except Exception:  # noqa: BLE001 - one device must not silence the others
                 self._refuse(heard, "a bug of ours")
                 _log.exception("an operation failed", device=heard.device)
+                continue
+            settled.append(heard)
         return []
 
     def _refuse(self, heard: Heard, reason: str) -> None:

@@ -131,10 +131,10 @@ async def _start_session(
     woken = asyncio.Event()
 
     async def handle(batch: list[Heard]) -> None:
-        await intake.take(batch, time.time())
+        settled = await intake.take(batch, time.time())
         helm.note(batch)
         with suppress(Unavailable):  # the devices send again what they get no receipt for
-            for device, receipt in receipts(batch):
+            for device, receipt in receipts(settled):
                 await session.publish_receipt(device, receipt)
 
     protocols = OLD_PROTOCOL if broker == "amqtt" else PROTOCOLS

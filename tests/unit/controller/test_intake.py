@@ -1,0 +1,47 @@
+"""What of a batch the devices get a receipt for."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from wherry.controller import intake
+from wherry.controller.adapters.broker_session import Heard
+from wherry.controller.intake import Intake, receipts
+from wherry.controller.ledger import Ledger
+from wherry.controller.store.database import Database, open_database
+from wherry.protocol.errors import ProtocolError
+from wherry.protocol.up import Event, Status
+
+
+def _event(seq: int) -> Heard:
+    return Heard(device="boat-1", message=Event(boot_id="b1", seq=seq, at_s=1.0, kind="started"))
+
+
+def _told(tmp_path: Path, batch: list[Heard]) -> dict[str, tuple[int, ...]]:
+    """The numbers in the receipts, by device."""
+    ledger = Ledger(open_database(tmp_path / "wherry.db"))
+    settled = asyncio.run(Intake(ledger).take(batch, 1.0))
+    ledger.close()
+    return {device: receipt.seqs for device, receipt in receipts(settled)}
+
+
+def test_every_event_that_was_written_down_has_a_receipt_and_nothing_else(tmp_path: Path) -> None:
+    status = Heard(device="boat-1", message=Status(presence="online", session=1))
+    assert _told(tmp_path, [_event(1), status, _event(2), _event(1)]) == {"boat-1": (1, 2, 1)}
+
+
+@pytest.mark.parametrize(("error", "told"), [(ZeroDivisionError("a bug"), (1, 3)), (ProtocolError("no"), (1, 2, 3))])
+def test_only_an_event_that_met_a_bug_of_ours_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, told: tuple[int, ...]
+) -> None:
+    """The board keeps it, for a controller that is mended. What is refused for good is not wanted again."""
+    apply = intake._OPERATIONS[Event]
+
+    def faulty(db: Database, device: str, event: Event, *, now_s: float) -> object:
+        if event.seq == 2:
+            raise error
+        return apply(db, device, event, now_s=now_s)
+
+    monkeypatch.setitem(intake._OPERATIONS, Event, faulty)
+    assert _told(tmp_path, [_event(1), _event(2), _event(3)]) == {"boat-1": told}
