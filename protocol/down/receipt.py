@@ -10,7 +10,8 @@ import msgspec
 
 from wherry.protocol.types import Count, Message
 
-MAX_SEQS = 256
+MAX_SEQS = 200
+"""With the longest numbers that there are, a receipt of so many is within the limit of its message."""
 
 
 class Receipt(Message, frozen=True, kw_only=True, tag="receipt"):

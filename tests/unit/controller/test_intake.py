@@ -10,7 +10,10 @@ from wherry.controller.adapters.broker_session import Heard
 from wherry.controller.intake import Intake, receipts
 from wherry.controller.ledger import Ledger
 from wherry.controller.store.database import Database, open_database
+from wherry.protocol.codec import LIMIT_BYTES, encode
+from wherry.protocol.down.receipt import MAX_SEQS, Receipt
 from wherry.protocol.errors import ProtocolError
+from wherry.protocol.types import MAX_COUNT
 from wherry.protocol.up import Event, Status
 
 
@@ -45,3 +48,8 @@ def test_only_an_event_that_met_a_bug_of_ours_has_none(
 
     monkeypatch.setitem(intake._OPERATIONS, Event, faulty)
     assert _told(tmp_path, [_event(1), _event(2), _event(3)]) == {"boat-1": told}
+
+
+def test_the_largest_receipt_fits_into_its_message() -> None:
+    message = encode(Receipt(boot_id="b" * 64, seqs=(MAX_COUNT,) * MAX_SEQS))
+    assert len(message) <= LIMIT_BYTES["receipt"]
