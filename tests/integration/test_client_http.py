@@ -248,17 +248,13 @@ def test_connections_that_are_given_up_are_not_workers_that_ended(tmp_path: Path
     with _unix(tmp_path / "main.sock") as listening:
 
         def give_up_thrice() -> None:
-            for reply in (b"", b"", b"", GOOD):
+            for _ in range(3):
                 connection, _ = listening.accept()
                 with connection:
                     connection.recv(4096)
-                    if not reply:
-                        connection.shutdown(socket.SHUT_RD)
+                    connection.shutdown(socket.SHUT_RD)
                     connection.sendall(_said(200, json.dumps(METADATA).encode()))
-                    if reply:
-                        connection.recv(65536)
-                        connection.recv(65536)
-                        connection.sendall(reply)
+            _act(listening, (GOOD,), METADATA, [])
 
         thread = threading.Thread(target=give_up_thrice, daemon=True)
         thread.start()
