@@ -22,6 +22,7 @@ from wherry.agent.client.errors import Lost, ModelFailed, NotServed, Refused
 from wherry.agent.client.fast import FastLink
 from wherry.agent.client.frames import NO_LABEL, Hello
 from wherry.agent.client.link import Broken, Link, Unread
+from wherry.agent.worker.fit import Unfit, right_class
 from wherry.agent.worker.runtimes.interpreter import Tensor
 
 DIRECTORY = "/run/wherry-agent"
@@ -90,14 +91,14 @@ class Client:
         device then measures accuracy. Raises NotServed, Refused, ModelFailed or Lost.
         """
         with self._lock:
-            return self._infer(inputs, NO_LABEL if label is None else label)
+            return self._infer(inputs, label)
 
-    def _infer(self, inputs: Inputs, label: int) -> Answer:
+    def _infer(self, inputs: Inputs, label: int | None) -> Answer:
         deadline_s, ended, unread = monotonic() + self._timeout_s, 0, 0
         while True:
             link = self._connected(deadline_s)
             try:
-                answer = link.ask(_ordered(inputs, link.hello), label)
+                answer = link.ask(_ordered(inputs, link.hello), _class(label, link.hello))
             except Unread as error:
                 self._drop()
                 if unread:  # the first time it was a worker that gave way to the next one, which is there already
@@ -150,6 +151,16 @@ def _way(sockets: Path, slot: str, *, http: bool, url: str, spin_s: float) -> Ca
 
     target = address(url) if url else sockets / f"{slot}.sock"
     return lambda connect_s, timeout_s: HttpLink(target, slot, connect_s, timeout_s)
+
+
+def _class(label: int | None, hello: Hello) -> int:
+    """As it is sent. Raises Refused."""
+    if label is None:
+        return NO_LABEL
+    try:
+        return right_class(label, hello.outputs)
+    except Unfit as error:
+        raise Refused(str(error)) from error
 
 
 def _ordered(inputs: Inputs, hello: Hello) -> list[Tensor]:

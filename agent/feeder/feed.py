@@ -14,9 +14,7 @@ from wherry.agent.feeder.pacing import Pacer
 from wherry.agent.feeder.report import Report
 from wherry.agent.feeder.results import Sink, line, line_of_failure
 from wherry.agent.feeder.samples import Bad, Idle, Sample, Source
-
-MAX_LABEL = 2**31 - 1
-"""Larger ones are no class of any model."""
+from wherry.agent.worker.fit import Unfit, right_class
 
 
 class Feed:
@@ -61,10 +59,10 @@ class Feed:
 
     def _answer(self, sample: Sample) -> Answer | str | None:
         """The answer, or why the model gave none; None where the sample is to be passed over."""
-        label = sample.label if sample.label is not None and 0 <= sample.label <= MAX_LABEL else None
+        inputs = sample.inputs if len(sample.inputs) > 1 else sample.inputs[0]
         while True:
             try:
-                return self._client.infer(sample.inputs if len(sample.inputs) > 1 else sample.inputs[0], label=label)
+                return self._client.infer(inputs, label=self._class(sample))
             except NotServed:
                 continue
             except ModelFailed as error:
@@ -75,6 +73,16 @@ class Feed:
             except Refused as error:
                 self._report.passed_over(f"{_named(sample)}: {error}")
                 return None
+
+    def _class(self, sample: Sample) -> int | None:
+        """The sample's label, where it is a class of the model that answers now. Raises NotServed."""
+        if sample.label is None:
+            return None
+        try:
+            return right_class(sample.label, self._client.served().outputs)
+        except Unfit as error:
+            self._report.remark(f"{error}: samples with another are asked without it")
+            return None
 
     def _pass_on(self, result: bytes) -> None:
         with self._report.doing("passing a result on"):

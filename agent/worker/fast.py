@@ -32,6 +32,7 @@ from wherry.agent.client.frames import (
     encode_hello,
 )
 from wherry.agent.worker.engine import Engine, InferenceFailed
+from wherry.agent.worker.fit import Unfit, check_finite, right_class
 from wherry.agent.worker.runtimes.interpreter import Tensor
 
 MAX_CONNECTIONS = 32
@@ -142,8 +143,8 @@ class Exchange:
         self._frame = bytearray(REQUEST.size + self._size)
         self._view = memoryview(self._frame)
         self._inputs = _views(engine, self._frame)
-        named = zip((spec.name for spec in engine.inputs), self._inputs, strict=True)
-        self._floats = [(name, view) for name, view in named if view.dtype.kind == "f"]
+        pairs = zip(engine.inputs, self._inputs, strict=True)
+        self._floats = [(spec, view) for spec, view in pairs if view.dtype.kind == "f"]
 
     def once(self) -> bool:
         """Answer one request; whether to go on. Raises OSError where the client is gone or stalls."""
@@ -184,13 +185,16 @@ class Exchange:
         return count
 
     def _answer(self, label: int | None) -> None:
-        """What is not finite is the asker's fault, and must not count as a failure of the model."""
-        for name, view in self._floats:
-            if not np.isfinite(view).all():
-                self._say(REFUSED, f"{name} has values that are not finite")
-                return
+        """What is not finite, or no class, is the asker's fault, and must not count as a failure of the model."""
         try:
+            if label is not None:
+                right_class(label, self._engine.outputs)
+            for spec, view in self._floats:
+                check_finite(view, spec)
             outputs, latency_ms = self._engine.timed(self._inputs, label)
+        except Unfit as error:
+            self._say(REFUSED, str(error))
+            return
         except InferenceFailed as error:
             self._say(FAILED, str(error))
             return

@@ -4,8 +4,12 @@ Rules upheld here:
 - An array in the model's own stored type goes in as it is; floats are never so where there is preprocessing.
 - Where the manifest has preprocessing any other array is raw, and prepared as the converter did it.
 - Without it floats are quantized, and all else is refused.
+- A label is the index of a class: one of the last axis of the first output. What is none is never counted as wrong.
 - Shapes are those of the TFLite file, with the batch of 1 or without. Nothing is resized: that needs a picture library.
 """
+
+import operator
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -55,6 +59,18 @@ def check_finite(array: Tensor, spec: TensorSpec) -> None:
     """What is not a number must not reach a model: its answer would count as the model's failure. Raises Unfit."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise Unfit(f"{spec.name} has values that are not finite")
+
+
+def right_class(label: object, outputs: Sequence[TensorSpec]) -> int:
+    """`label` as the index of one of the classes that a model of `outputs` tells apart. Raises Unfit."""
+    classes = outputs[0].shape[-1] if outputs and outputs[0].shape else 0
+    try:
+        number = -1 if isinstance(label, bool) else operator.index(label)  # type: ignore[arg-type]
+    except TypeError:
+        number = -1
+    if not 0 <= number < classes:
+        raise Unfit(f"label must be the index of the right class, from 0 to {classes - 1}")
+    return number
 
 
 def _layout(spec: TensorSpec) -> str:

@@ -62,6 +62,24 @@ def counted(served: Engine) -> tuple[int, int, int]:
     return window.inferences, window.labelled, window.correct
 
 
+def test_labels_that_are_no_classes_of_the_model_are_told_and_not_counted(tmp_path: Path) -> None:
+    served = engine()
+    directory = write(tmp_path / "feed")
+    np.savez(directory / "a.npz", x=np.eye(4, dtype=np.int8), y=[0, 4, 2, -1])
+    with listener(tmp_path) as sock, LiveFeeder(tmp_path, FeedConfig(directory=str(directory), rate_hz=500)) as feeder:
+        server = serve(sock, served)
+        wait_until(lambda: len(feeder.results) >= 40, "forty answers")
+        wait_until(lambda: any("from 0 to 3" in remark for remark in feeder.remarks), "it is told")
+        feeder.process.stop()
+        feeder.process.close()
+        server.drain()
+        results = feeder.results
+    assert gaps(positions(results), 4) == 0, "they are answered all the same"
+    inferences, labelled, correct = counted(served)
+    assert abs(inferences - 2 * labelled) <= 2
+    assert labelled == correct
+
+
 def test_files_are_asked_in_their_order_with_their_labels_and_answers_are_written_down(tmp_path: Path) -> None:
     served = engine()
     with listener(tmp_path) as sock, LiveFeeder(tmp_path, files(tmp_path)) as feeder:

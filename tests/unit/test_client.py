@@ -19,6 +19,8 @@ from tests.support.fast_server import engine, listener, path_in, serve
 from tests.support.wait import wait_until
 from wherry.agent.client import Client, Lost, ModelFailed, NotServed, Refused
 from wherry.agent.client.frames import ANSWER, REQUEST, Hello, encode_hello
+from wherry.agent.worker.dataplane.server import HttpServer
+from wherry.agent.worker.engine import Engine
 from wherry.agent.worker.fast import MAX_CONNECTIONS
 from wherry.agent.worker.runtimes.interpreter import Tensor
 from wherry.protocol.manifest import Preprocessing
@@ -156,6 +158,52 @@ def test_labels_are_counted_for_accuracy(sock: socket.socket, make: Make) -> Non
         client.infer(STORED, label=label)
     window = served.window(1.0)
     assert (window.inferences, window.labelled, window.correct) == (4, 3, 2)
+
+
+@pytest.fixture
+def ways(sock: socket.socket, tmp_path: Path) -> Iterator[tuple[Engine, list[Client]]]:
+    """One engine, and clients that ask it by the fast mode and over HTTP."""
+    served = engine()
+    serve(sock, served)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "main.sock"))
+        listening.listen(8)
+        server = HttpServer(served, [listening.dup()], 4096)
+        server.start()
+        with Client(directory=tmp_path) as fast, Client(directory=tmp_path, http=True) as http:
+            yield served, [fast, http]
+        server.begin_drain(0.0)
+        server.join()
+
+
+@pytest.mark.parametrize("label", [-1, -5, 4, 9, 2**40, 1.0, "cedar"])
+def test_a_label_that_is_no_class_of_the_model_is_refused_either_way(
+    ways: tuple[Engine, list[Client]], label: object
+) -> None:
+    served, clients = ways
+    for client in clients:
+        with pytest.raises(Refused, match="label must be the index of the right class, from 0 to 3"):
+            client.infer(STORED, label=label)  # type: ignore[arg-type]
+        client.infer(STORED, label=np.int64(2))  # type: ignore[arg-type]  # as arrays of labels have them
+    window = served.window(1.0)
+    assert (window.inferences, window.labelled, window.correct, window.errors) == (2, 2, 2, 0)
+
+
+@pytest.mark.parametrize("label", [-5, 4, 2**31 - 1])
+def test_a_label_of_somebody_elses_client_is_judged_by_the_worker_as_well(
+    sock: socket.socket, tmp_path: Path, label: int
+) -> None:
+    served = engine()
+    serve(sock, served)
+    with socket.socket(socket.AF_UNIX) as other:
+        other.connect(str(path_in(tmp_path)))
+        assert other.recv(4096)
+        other.sendall(REQUEST.pack(4, label) + STORED.tobytes())
+        assert b"label must be the index of the right class, from 0 to 3" in other.recv(4096)
+        other.sendall(REQUEST.pack(4, 2) + STORED.tobytes())
+        assert other.recv(ANSWER.size + 4, socket.MSG_WAITALL).endswith(STORED.tobytes())
+    window = served.window(1.0)
+    assert (window.inferences, window.labelled, window.errors) == (1, 1, 0)
 
 
 @pytest.mark.parametrize("path", ["missing", "nobody listens"])

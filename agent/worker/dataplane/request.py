@@ -19,7 +19,7 @@ import msgspec
 from wherry.agent.worker.dataplane.datatypes import DATATYPES, datatype
 from wherry.agent.worker.dataplane.errors import Problem
 from wherry.agent.worker.dataplane.numbers import from_binary, from_json
-from wherry.agent.worker.fit import Unfit, check_finite, fit, shapes_of_one
+from wherry.agent.worker.fit import Unfit, check_finite, fit, right_class, shapes_of_one
 from wherry.agent.worker.runtimes.interpreter import Tensor
 from wherry.protocol.manifest import TensorSpec
 
@@ -198,10 +198,10 @@ def _label(form: RequestForm, outputs: Sequence[TensorSpec]) -> int | None:
     label = form.parameters.get("label")
     if label is None:
         return None
-    classes = outputs[0].shape[-1] if outputs[0].shape else 0
-    if type(label) is not int or not 0 <= label < classes:
-        raise Problem(f"label must be the index of the right class, from 0 to {classes - 1}")
-    return label
+    try:
+        return right_class(label, outputs)
+    except Unfit as error:
+        raise Problem(str(error)) from error
 
 
 def _quoted(text: str) -> str:
