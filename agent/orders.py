@@ -3,6 +3,7 @@
 Rules upheld here:
 - The id is on disk before the effect: an order cut short is not done twice.
 - What time it is, for an order that came late, is what it is at least: a board may wake in 1970.
+- Self-tests run one at a time: each has a model in memory.
 - An order too late, unknown or without sense now is refused, and the reason goes up as an event.
 """
 
@@ -37,6 +38,7 @@ class Orders:
         self._services, self._crew, self._outbox, self._runners = services, crew, outbox, runners
         self._uploads, self._collect, self._on_change = uploads, collect, on_change
         self._wall_s = wall_s
+        self._is_testing = False
 
     def execute(self, action: Action) -> None:
         """Do it, unless it was done before. A repeated id is passed over in silence: it has been answered."""
@@ -95,6 +97,8 @@ class Orders:
 
     def _self_test(self, action: Action, name: str) -> str | None:
         """Test what serves, in a worker beside it; the answer follows."""
+        if self._is_testing:
+            return "another self-test is under way"
         ref = self._services.store.record.slot(name).serving
         if ref is None:
             return f"slot {name} serves nothing"
@@ -104,22 +108,23 @@ class Orders:
             return str(error)
 
         def tested(result: SelfTested) -> None:
-            launch.close()
             seat.stop()
-            self._answer(action, result.reason, done=result.ok)
+            ended(result.reason, done=result.ok)
 
-        def failed(reason: str) -> None:
+        def ended(reason: str, *, done: bool = False) -> None:
             launch.close()
-            self._answer(action, reason, done=False)
+            self._is_testing = False
+            self._answer(action, reason, done=done)
 
         hooks = Hooks(
             loaded=lambda: seat.test(launch),
             tested=tested,
             serving=lambda: None,
             window=lambda _window: None,
-            ended=failed,
-            not_started=failed,
+            ended=ended,
+            not_started=ended,
         )
+        self._is_testing = True
         seat = self._crew.hire(name, "check", hooks)
         seat.load(launch)
         return None

@@ -75,6 +75,25 @@ def test_a_self_test_runs_beside_what_serves(rig: Rig) -> None:
     assert rig.events("action-refused")[0].reason == "1 of 1 out of tolerance"
 
 
+def test_self_tests_run_one_at_a_time(rig: Rig) -> None:
+    """Each has a model in memory. An end of any kind makes room for the next."""
+    rig.deploy(1, V1)
+    rig.conduct[V1.assignment.artifact] = Conduct(silent_at="self-test")
+    for number in range(20):
+        rig.order(f"t{number}", "self-test")
+    checks = [worker for worker in rig.yard.workers if worker.role == "check"]
+    assert len(checks) == 1
+    assert {event.reason for event in rig.events("action-refused")} == {"another self-test is under way"}
+    assert len(rig.events("action-refused")) == 19
+    checks[0].die(-9, "killed by signal 9 (SIGKILL)")
+    rig.settle()
+    assert rig.events("action-refused")[-1].action_id == "t0"
+    rig.conduct.clear()
+    for number in (20, 21):
+        rig.order(f"t{number}", "self-test")
+    assert [event.action_id for event in rig.events("action-done")] == ["t20", "t21"]
+
+
 def test_logs_are_sent_when_asked_for(rig: Rig) -> None:
     rig.logs(None, "info", {"level": "info", "event": "hello", "at_s": 1.0, "slot": "main"})
     rig.order("l1", "collect-logs")
