@@ -12,6 +12,8 @@ import psutil
 import pytest
 
 from tests.support.fast_server import engine, listener, serve
+from tests.support.loop_disk import NoLoopDisk
+from tests.support.small_disk import small_disk
 from tests.support.wait import wait_until
 from wherry.agent.client import Answer, Client
 from wherry.agent.client.frames import Hello
@@ -104,6 +106,26 @@ def test_a_full_disk_costs_lines_and_nothing_else() -> None:
     log = LogFile(Path("/dev/full"), 1000)
     assert not log.put(b"lost")
     assert "No space left" in log.trouble
+
+
+def test_a_line_that_found_room_for_its_half_is_taken_back_and_told(tmp_path: Path) -> None:
+    """A disk that fills up takes what there is room for, without an error."""
+    try:
+        with small_disk(tmp_path, "tmpfs") as disk:
+            path, lines = disk.path / "log", [f"{number:0999d}".encode() for number in range(100)]
+            log = LogFile(path, 10**9)
+            kept = [lines[0]] if log.put(lines[0]) else []
+            disk.fill(leave_bytes=12_000)
+            kept += [one for one in lines[1:50] if log.put(one)]
+            assert "No space left" in log.trouble
+            assert 0 < len(kept) < 50
+            assert path.read_bytes().splitlines() == kept
+            disk.relieve()
+            kept += [one for one in lines[50:] if log.put(one)]
+            assert path.read_bytes() == b"".join(one + b"\n" for one in kept)
+            assert kept[-50:] == lines[50:]
+    except NoLoopDisk as error:
+        pytest.skip(str(error))
 
 
 Start = Callable[[Sequence[str]], Callback]
