@@ -5,6 +5,7 @@ and in the middle of it where it is a write. N grows until a child comes through
 what is left. Of the other courses only what is not as in the good one is gone through, except under `make soak`.
 """
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -89,19 +90,29 @@ def sabotage(kind: str) -> None:
             two(self, directory)
             self._paths = (directory / "state.a", directory / "state.a")
 
-        record.RecordFile.__init__ = one  # type: ignore[method-assign]
+        _replace(record.RecordFile, "__init__", one)
     elif kind == "events-in-memory":
         kept: dict[str, bytes] = {}
-        spool.write_new = lambda path, data: kept.update({path.name: data})
-        spool.Spool.read = lambda self, number: kept[self._path(number).name]  # type: ignore[method-assign]
+        _replace(spool, "write_new", lambda path, data: kept.update({path.name: data}))
+        _replace(spool.Spool, "read", lambda self, number: kept[self._path(number).name])
     elif kind == "blobs-in-place":
-        blobs.Blobs.adopt = _write_in_place  # type: ignore[method-assign]
-        blobs.Blobs.verified_path = lambda self, digest: self.path(digest)  # type: ignore[method-assign]
+        _replace(blobs.Blobs, "adopt", _write_in_place)
+        _replace(blobs.Blobs, "open_verified", _open_as_it_is)
+
+
+def _replace(owner: object, name: str, value: object) -> None:
+    """Raises AttributeError where there is nothing of the name any more: that sabotage would take nothing away."""
+    getattr(owner, name)
+    setattr(owner, name, value)
 
 
 def _write_in_place(self: blobs.Blobs, part: Path, digest: str) -> None:
     self.path(digest).write_bytes(part.read_bytes())
     part.unlink()
+
+
+def _open_as_it_is(self: blobs.Blobs, digest: str) -> int:
+    return os.open(self.path(digest), os.O_RDONLY)
 
 
 def main(base: str, course: Course, kind: str = "", about: str = "") -> None:
