@@ -17,6 +17,9 @@ from wherry.agent.worker.messages import SelfTested, Window
 JUDGE_EVERY_S = 1.0
 """For what no window tells: time passing, a worker that answers nothing."""
 
+REMARK_HOLDS_S = 90.0
+"""What ails a feed is said again while it does: every second, or each time that the feeder cannot be started."""
+
 
 class Trial:
     """One at a time. `slot` gives the record as it is now."""
@@ -39,7 +42,7 @@ class Trial:
         self._tally: Tally | None = None
         self._since_s = 0.0
         self._broker_reached = False
-        self._remark = ""
+        self._remark, self._remarked_s = "", 0.0
 
     @property
     def pid(self) -> int | None:
@@ -72,7 +75,7 @@ class Trial:
 
     def feed_remarked(self, remark: str) -> None:
         """What ails the slot's feed; said again while it does."""
-        self._remark = remark
+        self._remark, self._remarked_s = remark, self._services.clock.now_s()
 
     def stop(self) -> None:
         """Let the candidate go; its end is no failure."""
@@ -146,8 +149,9 @@ class Trial:
         attempt = self._slot().attempt
         if self._tally is None or self._launch is None or attempt is None:
             return
+        now_s = self._services.clock.now_s()
         seen = Evidence(
-            elapsed_s=self._services.clock.now_s() - self._since_s,
+            elapsed_s=now_s - self._since_s,
             inferences=self._tally.inferences,
             errors=self._tally.errors,
             p95_ms=self._tally.p95_ms(),
@@ -160,7 +164,7 @@ class Trial:
             broker_reached=self._broker_reached,
             broker_before=attempt.broker_before,
             last_error=self._tally.last_error,
-            remark=self._remark,
+            remark=self._remark if now_s - self._remarked_s <= REMARK_HOLDS_S else "",
             committed_before=attempt.ref == self._slot().last_good,
         )
         match judge(self._launch.manifest.health, seen):

@@ -10,6 +10,7 @@ from tests.support.fake_worker import Conduct
 from tests.support.rig import Rig
 from wherry.agent.adapters.feeder_process import GRACE_S
 from wherry.agent.config import FeedConfig, ResultsConfig, SlotConfig, WorkerConfig
+from wherry.agent.trial import REMARK_HOLDS_S
 from wherry.protocol.manifest import HealthLimits
 
 FEED = FeedConfig(directory="/feed", rate_hz=20)
@@ -104,6 +105,15 @@ def test_what_a_feed_remarked_before_the_probation_is_not_its_reason(rig: Rig) -
     rig.deploy(1, V1)
     pulses(rig, 60)
     assert rig.events("reverted")[0].reason == "0 of 200 inferences within 60 s"
+
+
+def test_a_feed_that_has_recovered_is_not_the_reason(rig: Rig) -> None:
+    patient = make_version(1, health=HealthLimits(probation_s=5, min_inferences=200, deadline_s=REMARK_HOLDS_S + 30))
+    rig.conduct[patient.assignment.artifact] = Conduct(inferences=0)
+    rig.deploy(1, patient)
+    rig.feeding.feeders[-1].say("camera /dev/video0 cannot be opened")
+    pulses(rig, REMARK_HOLDS_S + 30)
+    assert rig.events("reverted")[0].reason == f"0 of 200 inferences within {REMARK_HOLDS_S + 30:g} s"
 
 
 def test_a_feeder_that_cannot_start_is_the_reason_of_a_probation_without_evidence(rig: Rig) -> None:
