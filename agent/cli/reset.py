@@ -8,7 +8,7 @@ from wherry.agent.adapters.store import Store
 from wherry.agent.cli import show
 from wherry.agent.config import Config
 from wherry.agent.core.record import DeviceRecord
-from wherry.agent.core.reset import forget_quarantines, forget_slots
+from wherry.agent.core.reset import forget_all, forget_quarantines, forget_slots
 from wherry.agent.errors import SetupError, StateDirUnusable, StoreError
 
 
@@ -23,7 +23,7 @@ def reset(config: Config, *, slot: str | None, quarantine: bool, everything: boo
     store = Store(_own(Path(config.state_dir)))
     try:
         names = _chosen(store.record, config, slot)
-        changed = (forget_quarantines if quarantine else forget_slots)(store.record, names)
+        changed = _forget(store.record, names, quarantine=quarantine, everything=everything)
         _confirm(_explain(store.record, names, quarantine=quarantine, everything=everything), yes=yes)
         _carry_out(store, changed, everything=everything)
     finally:
@@ -50,6 +50,12 @@ def _chosen(record: DeviceRecord, config: Config, slot: str | None) -> tuple[str
     return known if slot is None else (slot,)
 
 
+def _forget(record: DeviceRecord, names: tuple[str, ...], *, quarantine: bool, everything: bool) -> DeviceRecord:
+    if everything:
+        return forget_all(record)
+    return (forget_quarantines if quarantine else forget_slots)(record, names)
+
+
 def _explain(record: DeviceRecord, names: tuple[str, ...], *, quarantine: bool, everything: bool) -> list[str]:
     found = [(name, record.slot(name)) for name in names]
     if quarantine:
@@ -59,6 +65,7 @@ def _explain(record: DeviceRecord, names: tuple[str, ...], *, quarantine: bool, 
     ]
     if everything:
         told.append("remove all files of versions, and the events that were not sent yet")
+        told.append("forget what time it is at least, which a false clock may have set")
     return [*told, "at its next connection the agent fetches what its controller wants, and serves nothing until then"]
 
 

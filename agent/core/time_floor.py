@@ -5,7 +5,7 @@ Rules upheld here:
 - Beyond that it rises only to a wall clock that something keeps right, as the kernel says. A clock that was set by
   hand or by a bad battery moves nothing.
 - Even then it rises by no more than `LEAP_S` a day, so that a false time server costs days and not years. Only the
-  very first time is taken whole: before it there is nothing to measure a leap by.
+  very first time is taken whole: before it there is nothing to measure a leap by. A person at the board can forget it.
 """
 
 import msgspec

@@ -15,7 +15,7 @@ from wherry.agent.adapters.http_upload import HttpUpload, HttpUploaded, repr_dig
 from wherry.agent.cli.check import fail, guarded
 from wherry.agent.cli.check_board import BUILT_S, _throttling, judge_clock, judge_service
 from wherry.agent.core.record import DeviceRecord
-from wherry.agent.core.reset import forget_quarantines, forget_slots
+from wherry.agent.core.reset import forget_all, forget_quarantines, forget_slots
 from wherry.agent.core.status import Status, status_text
 from wherry.protocol.blob import sha256
 
@@ -76,6 +76,15 @@ def test_a_reset_forgets_what_it_was_told_and_keeps_what_guards_against_repetiti
     rig.want(1, V1)
     rig.wait(6)
     assert rig.slot.state == "running", "the same document is taken again"
+
+
+def test_a_reset_of_everything_forgets_a_false_time_too_and_still_no_order_twice(rig: Rig) -> None:
+    record = msgspec.structs.replace(rig.store.record.with_executed("a"), floor_s=4e9, boots=7)
+    assert forget_all(record) == DeviceRecord(boots=7, executed=("a",), artifacts_url=record.artifacts_url)
+    rig.store.save(forget_all(record))
+    rig.cut().boot()
+    rig.order("r1", "restart-slot")
+    assert "after its time" not in rig.events("action-refused")[0].reason
 
 
 def test_a_reset_of_the_quarantine_leaves_what_serves(rig: Rig) -> None:
