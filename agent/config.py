@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from wherry.agent.core.topic_filter import is_filter, is_topic, matches
 from wherry.agent.errors import BadConfig
 from wherry.protocol.types import DeviceId, Name
 
@@ -57,7 +58,7 @@ class FeedConfig(_Section, frozen=True, kw_only=True):
     camera: str | None = None
     """Camera, as OpenCV names it: a number, a device such as `/dev/video0`, or a URL."""
     topic: str | None = None
-    """MQTT topic whose messages are inputs: a tensor's raw bytes, or a request in JSON."""
+    """MQTT topic, or filter, whose messages are inputs: a tensor's raw bytes, or a request in JSON."""
     broker: Annotated[str, msgspec.Meta(pattern=r"^[^:/]+(:[0-9]{1,5})?$")] = "127.0.0.1:1883"
     """Broker of `topic`, as `host:port`: mostly one on the board itself, not the fleet's."""
     rate_hz: Annotated[float, msgspec.Meta(gt=0, le=10_000)] = 10.0
@@ -67,6 +68,8 @@ class FeedConfig(_Section, frozen=True, kw_only=True):
         """Raises ValueError, on decoding ValidationError."""
         if sum(source is not None for source in (self.directory, self.camera, self.topic)) != 1:
             raise ValueError("a feed has one of directory, camera and topic")
+        if self.topic is not None and not is_filter(self.topic):
+            raise ValueError("topic is no filter of MQTT: + and # stand alone between slashes, # comes last")
 
 
 class ResultsConfig(_Section, frozen=True, kw_only=True):
@@ -85,6 +88,8 @@ class ResultsConfig(_Section, frozen=True, kw_only=True):
         """Raises ValueError, on decoding ValidationError."""
         if self.log == "" or self.topic == "" or "" in self.command[:1]:
             raise ValueError("log, topic and command are left out where there is none, and not empty")
+        if self.topic is not None and not is_topic(self.topic):
+            raise ValueError("nothing can be published on a topic with + or #, nor on one of more than 65,535 bytes")
 
 
 class SlotConfig(_Section, frozen=True, kw_only=True):
@@ -108,7 +113,8 @@ class SlotConfig(_Section, frozen=True, kw_only=True):
             return
         if self.feed is None:
             raise ValueError("results are those of a feed, and the slot has none")
-        if self.feed.topic is not None and self.feed.topic == self.results.topic:
+        asked, told = self.feed.topic, self.results.topic
+        if asked is not None and told is not None and matches(asked, told):
             raise ValueError("results must go to another topic than the feed's, or each answer would be a sample")
 
 

@@ -65,6 +65,19 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
             GOOD + '[slots.main.feed]\ntopic = "a"\n[slots.main.results]\nlog = ""\n',
             "slots.<name>.results: log, topic and command are left out",
         ),
+        (
+            GOOD + '[slots.main.feed]\ntopic = "a/#"\n[slots.main.results]\ntopic = "a/b"\n',
+            "slots.<name>: results must go to another topic",
+        ),
+        (
+            GOOD + '[slots.main.feed]\ntopic = "a/#/b"\n',
+            "slots.<name>.feed: topic is no filter of MQTT: + and # stand alone between slashes, # comes last",
+        ),
+        (GOOD + '[slots.main.feed]\ntopic = ""\n', "slots.<name>.feed: topic is no filter of MQTT"),
+        (
+            GOOD + '[slots.main.feed]\ntopic = "a"\n[slots.main.results]\ntopic = "b/+/c"\n',
+            "slots.<name>.results: nothing can be published on a topic with + or #",
+        ),
         (GOOD + "[slots.agent]\n", "a slot cannot be named agent: its socket would be that of the agent itself"),
         (GOOD + '[slots.main]\n[slots."main.fast"]\n', "a slot cannot be named main.fast: names of sockets end so"),
         (GOOD + "[slots.main.feed]\nrate_hz = 1\n", "slots.<name>.feed: a feed has one of directory, camera and topic"),
