@@ -257,6 +257,7 @@ class Supervisor:
             if (reason := poisoned(store.record)) is not None:
                 self._refuse(digest, reason)
                 return
+            is_first = not store.record.has_taken_a_document
             accepted = accept(store.record, desired, tuple(self.runners))
             assert accepted is not None, "it is newer"
             store.save(accepted.record)
@@ -268,6 +269,8 @@ class Supervisor:
             self._services.log.warning("slots that this device does not have", slots=", ".join(accepted.unknown))
         for runner in self.runners.values():
             runner.consider()
+        if is_first:
+            next(iter(self.runners.values())).cargo.sweep()
         self._report()
 
     def _refuse(self, digest: str, reason: str) -> None:

@@ -83,12 +83,10 @@ def _confirm(lines: list[str], *, yes: bool) -> None:
 
 
 def _carry_out(store: Store, record: DeviceRecord, *, everything: bool) -> None:
-    """The record first: files that it does not name are swept at the next start, whatever happens here."""
+    """The record first: files that it does not name are swept with the next document, whatever happens here."""
     try:
         store.save(record)
         if everything:
-            for number in store.events.numbers():
-                store.events.remove(number)
-            store.collect_garbage()
+            store.clear()
     except StoreError as error:
         raise StateDirUnusable(store.directory, str(error)) from error

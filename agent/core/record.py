@@ -140,6 +140,10 @@ class DeviceRecord(msgspec.Struct, frozen=True, kw_only=True):
         return self.slots.get(name, SlotRecord())
 
     @property
+    def has_taken_a_document(self) -> bool:
+        return (self.epoch, self.generation) != (0, 0)
+
+    @property
     def standing(self) -> Standing:
         """Where one slot serves, a steady time says something of the board, whatever other slots do."""
         slots = self.slots.values()

@@ -79,9 +79,22 @@ class Store:
         return found.f_bavail * found.f_frsize
 
     def collect_garbage(self) -> int:
-        """Remove what no slot of the saved record can come to need; how many files went."""
+        """Remove what no slot of the saved record can come to need; how many files went. Raises StoreError.
+
+        A record that has taken no document yet may be one whose copies were damaged: the next document is likely to name
+        the same files again, and decides.
+        """
         keep = {digest for slot in self.record.slots.values() for ref in slot.refs() for digest in self._files_of(ref)}
+        if not keep and not self.record.has_taken_a_document:
+            return 0
         return self.blobs.sweep(keep) + self.parts.sweep(keep)
+
+    def clear(self) -> int:
+        """Remove all files of versions, and the events; how many files went. Raises StoreError."""
+        numbers = self.events.numbers()
+        for number in numbers:
+            self.events.remove(number)
+        return len(numbers) + self.blobs.sweep(()) + self.parts.sweep()
 
     def _files_of(self, ref: VersionRef) -> Iterable[str]:
         yield ref.manifest

@@ -208,3 +208,40 @@ def test_garbage_that_cannot_be_looked_for_stays(rig: Rig) -> None:
     rig.want(3, V2)
     rig.wait(6)
     assert rig.slot.incumbent == V2.assignment.ref
+
+
+def _lose_the_record(rig: Rig) -> None:
+    """Turn a bit in both copies."""
+    for name in ("state.a", "state.b"):
+        path = rig.store.directory / name
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+
+
+def _blobs(rig: Rig) -> int:
+    return len(list((rig.store.directory / "blobs").iterdir()))
+
+
+def test_without_a_record_the_files_wait_for_the_document_that_names_them_again(rig: Rig) -> None:
+    rig.deploy(1, V1)
+    _lose_the_record(rig.cut())
+    for _ in range(2):
+        rig.boot(online=False).cut()
+    rig.boot(online=False)
+    assert (rig.slot.state, _blobs(rig)) == ("empty", 3)
+    rig.retained = {topic: payload for topic, payload in rig.retained.items() if topic.endswith("/desired")}
+    rig.link.retained = rig.retained
+    rig.link.connect()
+    rig.settle()
+    rig.wait(6)
+    assert rig.slot.incumbent == V1.assignment.ref, "nothing had to be fetched"
+
+
+def test_without_a_record_a_document_about_something_else_lets_go_of_the_files(rig: Rig) -> None:
+    rig.deploy(1, V1)
+    _lose_the_record(rig.cut())
+    rig.boot()
+    rig.want(2, V2)  # whose blocks never come
+    assert rig.slot.state == "preflight"
+    assert _blobs(rig) == 0
