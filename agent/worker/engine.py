@@ -4,6 +4,7 @@ Rules upheld here:
 - Whoever asks waits for its turn; the interpreter is used by one thread at a time.
 - An inference that raises, or whose scores are not numbers, is an error in the window and an error to whoever asked;
   the model goes on answering others.
+- An output is as large as its spec says, or the inference has failed: the answer's form depends on it.
 - A window is said between two inferences. While one hangs there is none, and the supervisor hears the silence.
 """
 
@@ -35,6 +36,7 @@ class Engine:
         self.inputs: tuple[TensorSpec, ...] = model.inputs
         self.outputs: tuple[TensorSpec, ...] = model.outputs
         self._model = model
+        self._sizes = [spec.size_bytes for spec in model.outputs]
         self._scores = ScoreReader(model.outputs[0]) if has_scores(model.outputs) else None
         self._turn = threading.Lock()
         self._since_s: float | None = None
@@ -53,6 +55,7 @@ class Engine:
             self._since_s = monotonic()
             try:
                 outputs, latency_ms = self._model.run(inputs)
+                self._check_sizes(outputs)
                 reading = self._scores.read(outputs[0]) if self._scores else None
             except Exception as error:
                 self._counts.fail(f"{type(error).__name__}: {error}")
@@ -61,6 +64,13 @@ class Engine:
                 self._since_s = None
             self._counts.add(latency_ms, reading, label)
             return outputs, latency_ms
+
+    def _check_sizes(self, outputs: Sequence[Tensor]) -> None:
+        """A model may give as much as it finds. Raises ValueError."""
+        if [output.nbytes for output in outputs] != self._sizes:
+            wrong = [pair for pair in zip(self.outputs, outputs, strict=True) if pair[0].size_bytes != pair[1].nbytes]
+            spec, output = wrong[0]
+            raise ValueError(f"{spec.name} has {output.nbytes} bytes, and should have {spec.size_bytes}")
 
     def running_s(self) -> float:
         """How long the present inference has been running; 0 where there is none. Never waits."""

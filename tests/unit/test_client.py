@@ -150,6 +150,17 @@ def test_a_model_that_fails_is_told_and_the_next_is_answered(sock: socket.socket
     assert (window.inferences, window.errors) == (1, 1)
 
 
+def test_an_answer_is_never_read_from_the_middle_of_another(sock: socket.socket, make: Make) -> None:
+    """Of a model that gives more once than it said, and then less."""
+    calls = itertools.count()
+    serve(sock, engine(lambda x: (np.tile(x, 5), x[:, :2], x)[min(next(calls), 2)]))
+    client = make(timeout_s=2.0)
+    for _ in range(2):
+        with pytest.raises(ModelFailed, match="and should have 4"):
+            client.infer(STORED)
+    assert client.infer(STORED).stored[0].tolist() == STORED.tolist()
+
+
 def test_labels_are_counted_for_accuracy(sock: socket.socket, make: Make) -> None:
     served = engine()
     serve(sock, served)

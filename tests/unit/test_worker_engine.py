@@ -20,6 +20,16 @@ def engine(interpreter: FakeInterpreter) -> Engine:
     return Engine(Model("litert", interpreter), Identity(), 0.0)
 
 
+@pytest.mark.parametrize("size", [3, 5, 0])
+def test_an_output_of_another_size_than_the_model_said_is_the_models_failure(size: int) -> None:
+    """As of a model that gives as many boxes as it finds: whoever reads its answer counts on the size."""
+    asked = engine(FakeInterpreter(lambda _: np.zeros((1, size), np.int8)))
+    with pytest.raises(InferenceFailed, match=rf"scores has {size} bytes, and should have 4"):
+        asked.infer([X])
+    window = asked.window(1.0)
+    assert (window.inferences, window.errors) == (0, 1)
+
+
 class Gate(FakeInterpreter):
     """Computes until it is opened."""
 
