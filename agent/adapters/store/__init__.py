@@ -4,7 +4,7 @@
     state.a, state.b     two copies of one record, written in turn; the newest valid one counts
     blobs/<sha256>       immutable and read-only; present means verified when it was put there
     parts/<sha256>       a blob on its way, of its final size
-    events/<number>      messages that the broker has not taken yet
+    events/<number>      events that the controller has not confirmed yet
 
 Rules upheld here:
 - No symlink and no index: the state record is the only commit point.

@@ -81,8 +81,8 @@ class Store:
     def collect_garbage(self) -> int:
         """Remove what no slot of the saved record can come to need; how many files went. Raises StoreError.
 
-        A record that has taken no document yet may be one whose copies were damaged: the next document is likely to name
-        the same files again, and decides.
+        A record that has taken no document yet may be one whose copies were damaged: the next document is likely to
+        name the same files again, and decides.
         """
         keep = {digest for slot in self.record.slots.values() for ref in slot.refs() for digest in self._files_of(ref)}
         if not keep and not self.record.has_taken_a_document:
