@@ -135,7 +135,8 @@ class Outbox:
             number = self._unconfirmed.pop(_Numbered(receipt.boot_id, seq), None)
             if number is not None:
                 self._forget(number)
-                self._wait_again(SEND_AGAIN_S)
+                self._again_s = SEND_AGAIN_S
+                self._due_s = min(self._due_s, self._clock.now_s() + SEND_AGAIN_S)
 
     def send_again(self) -> None:
         """What was sent and not confirmed, from the oldest; called now and then."""

@@ -77,6 +77,16 @@ def test_while_nobody_confirms_the_waits_grow_and_a_receipt_ends_that(rig: Rig) 
     assert sent(rig).count(0) == before + 1, "whoever confirms one soon gets the others"
 
 
+def test_others_that_are_confirmed_meanwhile_hold_up_no_event_that_is_not(rig: Rig) -> None:
+    rig.link.connect()
+    rig.settle()
+    for seq in range(1, 20):
+        rig.supervisor._outbox.note(Notice(kind="error"))
+        rig.deliver(RECEIPT, encode(Receipt(boot_id="boot-1", seqs=(seq,))))
+        rig.wait(SEND_AGAIN_S / 5)
+    assert sent(rig).count(0) == 1 + 3
+
+
 def test_boards_that_lost_their_controller_together_do_not_send_together(tmp_path: Path) -> None:
     times = set()
     for chance in (0.0, 0.3, 0.6, 0.9):
