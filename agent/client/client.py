@@ -119,11 +119,15 @@ class Client:
             return answer
 
     def _connected(self, deadline_s: float) -> Link:
+        """A link that waits no longer than there is time. Raises NotServed."""
         if self._link is not None and self._link.moved:
             self._drop()
+        if self._link is not None:
+            self._link.limit(self._timeout_s)
         while self._link is None:
             try:
-                self._link = self._open(max(deadline_s - monotonic(), PAUSE_S), self._timeout_s)
+                self._link = self._open(_left_s(deadline_s))
+                self._link.limit(_left_s(deadline_s))
             except Unread as error:
                 self._pause(error, deadline_s)
         return self._link
@@ -143,14 +147,19 @@ class Client:
             self._link = None
 
 
-def _way(sockets: Path, slot: str, *, http: bool, url: str, spin_s: float) -> Callable[[float, float], Link]:
-    """How a link is made that waits so many seconds for the worker, and so many for each answer."""
+def _left_s(deadline_s: float) -> float:
+    """Never none at all: for the kernel that is for ever."""
+    return max(deadline_s - monotonic(), PAUSE_S)
+
+
+def _way(sockets: Path, slot: str, *, http: bool, url: str, spin_s: float) -> Callable[[float], Link]:
+    """How a link is made that waits so many seconds for the worker."""
     if not http and not url:
-        return lambda connect_s, timeout_s: FastLink(sockets / f"{slot}.fast.sock", connect_s, timeout_s, spin_s)
+        return lambda limit_s: FastLink(sockets / f"{slot}.fast.sock", limit_s, spin_s)
     from wherry.agent.client.http import HttpLink, address  # an app of the fast mode does without
 
     target = address(url) if url else sockets / f"{slot}.sock"
-    return lambda connect_s, timeout_s: HttpLink(target, slot, connect_s, timeout_s)
+    return lambda limit_s: HttpLink(target, slot, limit_s)
 
 
 def _class(label: int | None, hello: Hello) -> int:

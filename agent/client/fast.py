@@ -34,19 +34,19 @@ from wherry.agent.worker.runtimes.interpreter import Tensor
 class FastLink:
     """Connects on being made: raises Unread. `moved` once the worker has said that it gives way to another.
 
-    It waits `connect_s` for the greeting, and `timeout_s` for each answer; the kernel counts, as a timeout of Python's
-    costs a system call each. For `spin_s` of that it looks for the answer again and again instead of sleeping.
+    It waits `wait_s` for the greeting, and for each answer, until another limit is given; the kernel counts, as a
+    timeout of Python's costs a system call each. For `spin_s` of that it looks for the answer again and again instead
+    of sleeping.
     """
 
-    def __init__(self, path: Path, connect_s: float, timeout_s: float, spin_s: float = 0.0) -> None:
+    def __init__(self, path: Path, wait_s: float, spin_s: float = 0.0) -> None:
         self.moved = False
-        self._spin_s = spin_s
+        self._spin_s, self._wait_s = spin_s, 0.0
         self._socket = socket.socket(socket.AF_UNIX)
         try:
-            _limit(self._socket, connect_s)
+            self.limit(wait_s)
             self._socket.connect(str(path))
             self.hello = _greeted(self._socket, path)
-            _limit(self._socket, timeout_s)
         except (OSError, msgspec.DecodeError) as error:
             self._socket.close()
             raise Unread(f"{path}: {getattr(error, 'strerror', None) or error}") from error
@@ -57,6 +57,14 @@ class FastLink:
         self._outputs = Laid(self.hello.outputs)
         self._sent = Laid(self.hello.inputs).size
         self._frame = ANSWER.size + self._outputs.size
+
+    def limit(self, wait_s: float) -> None:
+        """Of each wait from now on. The usual one is there already, and costs nothing."""
+        if wait_s != self._wait_s:
+            self._wait_s = wait_s
+            value = struct.pack("ll", int(wait_s), int(wait_s % 1 * 1e6))
+            for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                self._socket.setsockopt(socket.SOL_SOCKET, option, value)
 
     def ask(self, inputs: Sequence[Tensor], label: int) -> Answer:
         """Raises Refused, ModelFailed, NotServed, Unread or Broken."""
@@ -125,12 +133,6 @@ class FastLink:
                 raise ConnectionResetError("the worker ended")
             got += count
         return got
-
-
-def _limit(sock: socket.socket, timeout_s: float) -> None:
-    value = struct.pack("ll", int(timeout_s), int(timeout_s % 1 * 1e6))
-    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-        sock.setsockopt(socket.SOL_SOCKET, option, value)
 
 
 def _greeted(sock: socket.socket, path: Path) -> Hello:

@@ -106,17 +106,16 @@ class _Error(msgspec.Struct, frozen=True):
 class HttpLink:
     """Connects on being made: raises Unread. `moved` once the worker has said that it closes the connection.
 
-    It waits `connect_s` for the first word, and `timeout_s` for each later one.
+    It waits `wait_s` for each word, until another limit is given.
     """
 
-    def __init__(self, target: Path | Address, slot: str, connect_s: float, timeout_s: float) -> None:
+    def __init__(self, target: Path | Address, slot: str, wait_s: float) -> None:
         self.moved = False
-        self._connection = _connection(target, connect_s)
+        self._connection = _connection(target, wait_s)
         where = str(target) if isinstance(target, Path) else f"{target.host}:{target.port}"
         try:
             self._connection.connect()
             self.hello = self._greeted(slot)
-            self._socket.settimeout(timeout_s)
         except (OSError, HTTPException, msgspec.DecodeError, ValueError) as error:
             self.close()
             raise Unread(f"{where}: {getattr(error, 'strerror', None) or error}") from error
@@ -124,6 +123,10 @@ class HttpLink:
         self._outputs = Laid(self.hello.outputs)
         name, version = quote(self.hello.identity.model, safe=""), self.hello.identity.version
         self._path = f"/v2/models/{name}/versions/{version}/infer"
+
+    def limit(self, wait_s: float) -> None:
+        if self._connection.sock is not None:  # else asking says that it was closed
+            self._socket.settimeout(wait_s)
 
     def ask(self, inputs: Sequence[Tensor], label: int) -> Answer:
         """Raises Refused, ModelFailed, NotServed, Unread or Broken."""

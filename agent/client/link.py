@@ -28,6 +28,9 @@ class Link(Protocol):
     hello: Hello
     moved: bool
 
+    def limit(self, wait_s: float) -> None:
+        """Of each wait from now on."""
+
     def ask(self, inputs: Sequence[Tensor], label: int) -> Answer:
         """Raises Refused, ModelFailed, NotServed, Unread or Broken."""
 

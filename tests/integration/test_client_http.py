@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -166,7 +167,7 @@ def test_what_does_not_fit_is_refused_and_the_next_is_answered(tmp_path: Path, m
         with pytest.raises(Refused):
             client.infer(given)  # type: ignore[arg-type]
         with pytest.raises(Refused, match="label must be"):
-            client.infer(STORED, label=4)  # the server's word, for only it judges labels
+            client.infer(STORED, label=4)
         assert client.infer(STORED, label=3).version == 1
         client.close()
 
@@ -226,6 +227,29 @@ def _play(connection: socket.socket, reply: bytes, metadata: object, asked: list
 
 
 Script = Callable[..., list[int]]
+
+
+def test_the_deadline_holds_over_all_that_is_tried_again(tmp_path: Path, make: Make) -> None:
+    """A worker that greets late and ends over the request, and one after it that greets and says nothing more."""
+    timeout_s, over = 2.0, threading.Event()
+
+    def serve_badly(listening: socket.socket) -> None:
+        for late_s, held_s in ((0.75 * timeout_s, 0.0), (0.0, 60.0)):
+            connection, _ = listening.accept()
+            with connection:
+                over.wait(late_s)
+                _play(connection, b"", METADATA, [])
+                over.wait(held_s)
+
+    with _unix(tmp_path / "main.sock") as listening:
+        thread = threading.Thread(target=serve_badly, args=(listening,), daemon=True)
+        thread.start()
+        client, began_s = make(timeout_s=timeout_s), time.monotonic()
+        with pytest.raises(NotServed):
+            client.infer(STORED)
+        assert time.monotonic() - began_s < 1.5 * timeout_s, "each wait had the whole time to itself"
+        over.set()
+        thread.join(20)
 
 
 def test_a_request_over_which_a_worker_ended_is_asked_once_more(scripted: Script, make: Make) -> None:

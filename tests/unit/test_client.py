@@ -6,6 +6,7 @@ import itertools
 import socket
 import termios
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -351,6 +352,46 @@ def test_no_answer_in_time_is_not_served(sock: socket.socket, make: Make) -> Non
     with pytest.raises(NotServed, match="not answered in time"):
         make(timeout_s=0.2).infer(STORED)
     hold.set()
+
+
+def test_the_deadline_holds_over_all_that_is_tried_again(sock: socket.socket, make: Make) -> None:
+    """A worker that greets late and ends over the request, and one after it that greets and says nothing more."""
+    timeout_s, over = 2.0, threading.Event()
+
+    def serve_badly() -> None:
+        for late_s, held_s in ((0.75 * timeout_s, 0.0), (0.0, 60.0)):
+            connection, _ = sock.accept()
+            with connection:
+                over.wait(late_s)
+                connection.sendall(encode_hello(Hello(inputs=engine().inputs, outputs=engine().outputs)))
+                connection.recv(REQUEST.size + 4, socket.MSG_WAITALL)
+                over.wait(held_s)
+
+    thread = threading.Thread(target=serve_badly, daemon=True)
+    thread.start()
+    client, began_s = make(timeout_s), time.monotonic()
+    with pytest.raises(NotServed):
+        client.infer(STORED)
+    assert time.monotonic() - began_s < 1.5 * timeout_s, "each wait had the whole time to itself"
+    over.set()
+    thread.join(20)
+
+
+def test_a_request_after_one_that_had_little_time_left_has_its_own(sock: socket.socket, make: Make) -> None:
+    """The connection was made late in the first request's time, and the second takes longer than what was left."""
+    timeout_s, late, slow = 4.0, threading.Event(), threading.Event()
+    compute_s = iter((0.0, 0.5 * timeout_s))
+    client = make(timeout_s)
+
+    def come_late() -> None:
+        late.wait(0.75 * timeout_s)
+        serve(sock, engine(lambda x: (slow.wait(next(compute_s)), x)[1]))
+
+    thread = threading.Thread(target=come_late)
+    thread.start()
+    assert client.infer(STORED).version == 1
+    assert client.infer(STORED).version == 1
+    thread.join(20)
 
 
 @pytest.mark.parametrize(
