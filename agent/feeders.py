@@ -4,7 +4,8 @@ Rules upheld here:
 - A feeder runs as long as the agent does, whoever serves and whether anybody does: it waits for a worker by itself.
 - One that ends is started again after a wait with full jitter; one that says nothing for `worker.silence_limit_s`
   hangs, and is killed.
-- The same end or remark is not logged again while it was told lately.
+- The same end or remark is not logged again while it was told lately. Of ever new ones few are logged; how many were
+  not, stands in the next line.
 """
 
 from collections import deque
@@ -20,7 +21,10 @@ from wherry.agent.services import Feeder, Services
 from wherry.agent.timers import Timer
 
 REMARKS = 16
-"""Of so many different ones, the feeder's remarks are not logged again."""
+"""Of so many different ones, the feeder's remarks are not logged again. No more are logged within the time below."""
+
+REMARKS_WITHIN_S = 600.0
+"""So that whoever makes a feeder remark ever new things does not fill the log."""
 
 
 class Feeders:
@@ -71,6 +75,8 @@ class _Post:
         self._failures = 0
         self._since_s = 0.0
         self._told: deque[str] = deque(maxlen=REMARKS)
+        self._told_s: deque[float] = deque(maxlen=REMARKS)
+        self._not_told = 0
         self._stopping = False
 
     def start(self) -> None:
@@ -115,9 +121,17 @@ class _Post:
     def _tell(self, told: str, counts: dict[str, int]) -> None:
         remark = without_credentials(told)  # it may become the reason of an event, and a camera's URL may be in it
         self._remarked(remark)
-        if remark not in self._told:
-            self._told.append(remark)
-            self._services.log.warning("feed", slot=self._job.slot, reason=remark, **counts)
+        if remark in self._told:
+            return
+        now_s = self._services.clock.now_s()
+        if len(self._told_s) == REMARKS and now_s - self._told_s[0] < REMARKS_WITHIN_S:
+            self._not_told += 1
+            return
+        left_out = {"not_told": self._not_told} if self._not_told else {}
+        self._not_told = 0
+        self._told.append(remark)
+        self._told_s.append(now_s)
+        self._services.log.warning("feed", slot=self._job.slot, reason=remark, **counts, **left_out)
 
     def _listen(self) -> None:
         self._cancel()

@@ -10,6 +10,7 @@ from tests.support.fake_worker import Conduct
 from tests.support.rig import Rig
 from wherry.agent.adapters.feeder_process import GRACE_S
 from wherry.agent.config import FeedConfig, ResultsConfig, SlotConfig, WorkerConfig
+from wherry.agent.feeders import REMARKS, REMARKS_WITHIN_S
 from wherry.agent.trial import REMARK_HOLDS_S
 from wherry.protocol.manifest import HealthLimits
 
@@ -130,6 +131,22 @@ def test_a_remark_is_logged_once_with_its_count(rig: Rig) -> None:
         rig.feeding.feeders[-1].say("b.npz: damaged", passed_over=3)
         rig.settle()
     assert rig.told == [{"event": "feed", "slot": "main", "reason": "b.npz: damaged", "passed_over": 3}]
+
+
+def test_ever_new_remarks_fill_no_disk_and_what_was_left_out_is_counted(rig: Rig) -> None:
+    """As of a directory of many damaged files, or of somebody who publishes messages of ever another length."""
+    minutes, said = 60, 0
+    for _ in range(minutes):
+        for number in range(10):
+            rig.feeding.feeders[-1].say(f"message {said + number} cannot be read")
+        said += 10
+        rig.settle()
+        pulses(rig, 60)
+    told = [told for told in rig.told if told["event"] == "feed"]
+    assert [one["reason"] for one in told[:REMARKS]] == [f"message {n} cannot be read" for n in range(REMARKS)]
+    assert 2 * REMARKS <= len(told) <= REMARKS * (1 + minutes * 60 / REMARKS_WITHIN_S)
+    left_out = sum(int(str(one.get("not_told", 0))) for one in told)
+    assert said - REMARKS_WITHIN_S / 60 * 10 <= len(told) + left_out <= said, "but for those after the last line"
 
 
 def test_a_remark_does_not_say_who_logs_in_to_the_camera(rig: Rig) -> None:
