@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from wherry.agent.adapters.worker_process import describe_exit
+from wherry.agent.adapters.child_process import describe_exit
 from wherry.agent.core.backoff import delay_s
 
 WAITING = 256

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from wherry.agent.adapters.board import accelerators, board
+from wherry.agent.adapters.child_process import describe_exit, environment
 from wherry.agent.adapters.last_words import LastWords
 from wherry.agent.adapters.metrics import SystemMetrics, rss_bytes
-from wherry.agent.adapters.worker_process import describe_exit, environment
 
 
 def put(root: Path, path: str, text: str = "") -> None:
