@@ -78,6 +78,7 @@ class Outbox:
         self._only_written: deque[tuple[int, int] | None] = deque(maxlen=IN_FLIGHT)
         self._unconfirmed: dict[_Numbered, int] = {}
         self._chance = chance
+        self._again_s = self._due_s = 0.0
         self._wait_again(SEND_AGAIN_S)
         self._last_sent = -1
         self.online = False
