@@ -3,6 +3,7 @@
 Rules upheld here:
 - A request is due by the clock, whether or not the one before has been answered, and its latency counts from then: a
   server that stands still for a moment is not asked less, and does not look better for it.
+- Whatever a request raises, it counts as dropped, and its client asks on.
 """
 
 import itertools
@@ -16,12 +17,16 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from wherry.agent.client import Client, ClientError
+from benchmarks.form import Failed
+from wherry.agent.client import Client
 
 CLIENTS = 4
 """Each with a connection of its own, and a share of the rate."""
 
 TIMEOUT_S = 20.0
+
+WHOLE = 0.95
+"""Of the requests that were due: with fewer the agent was asked less than is said."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,8 @@ class Load:
         self.failures: list[str] = []
         self._sockets, self._sample, self._every_s = sockets, sample, CLIENTS / rate_hz
         self._leave = threading.Event()
-        start_s = time.perf_counter()
+        self._rate_hz, self._end_s = rate_hz, float("inf")
+        self._start_s = start_s = time.perf_counter()
         self._threads = [
             threading.Thread(target=self._ask, args=(start_s + number / rate_hz,), daemon=True)
             for number in range(CLIENTS)
@@ -53,9 +59,16 @@ class Load:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._end_s = time.perf_counter()
         self._leave.set()
         for thread in self._threads:
             thread.join(2 * TIMEOUT_S)
+
+    def require_whole(self) -> None:
+        """After the block. Raises Failed where far fewer were asked than were due: a figure would stand for less."""
+        due = (self._end_s - self._start_s) * self._rate_hz
+        if len(self.asked) < WHOLE * due:
+            raise Failed(f"{due:.0f} requests were due, and {len(self.asked)} were asked")
 
     def between(self, from_s: float, to_s: float) -> list[Asked]:
         return [one for one in list(self.asked) if from_s <= one.due_s < to_s]
@@ -77,6 +90,6 @@ class Load:
         version: int | None = None
         try:
             version = client.infer(self._sample).version
-        except ClientError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the request was dropped, and the next one is due
             self.failures.append(f"{type(error).__name__}: {error}")
         self.asked.append(Asked(due_s, time.perf_counter() - due_s, version))

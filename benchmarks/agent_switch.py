@@ -62,6 +62,7 @@ def switches(shipping: Shipping, model: SmallModel, sockets: Path, *, updates: i
             quiet, near = _update(shipping, load)
             steady_s += quiet
             around_s += near
+    load.require_whole()
     asked, dropped = len(load.asked), sum(one.version is None for one in load.asked)
     for failure in load.failures[:3]:
         progress(f"dropped: {failure}")

@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import agent_load, board, form, spread, voyage
 from benchmarks.form import Failed, Result, Row
+from tests.support.fast_server import engine, listener, serve
 from tests.support.wait import wait_until
 from wherry.controller.adapters import mosquitto
 
@@ -113,6 +114,32 @@ def test_requests_that_nobody_answers_are_counted_as_dropped(tmp_path: Path, mon
     assert all(asked.version is None for asked in load.asked)
     assert len(load.failures) == len(load.asked)
     assert load.first_of(1) is None
+
+
+def test_a_request_that_ends_in_our_own_fault_is_dropped_and_the_next_is_asked(tmp_path: Path) -> None:
+    """A sample that makes the client raise what it never should."""
+    with listener(tmp_path) as sock:
+        server = serve(sock, engine())
+        with agent_load.Load(tmp_path, _Broken(), 400.0) as load:  # type: ignore[arg-type]
+            wait_until(lambda: len(load.asked) > 4 * agent_load.CLIENTS, "all ask on")
+        server.drain()
+    assert all(asked.version is None for asked in load.asked)
+    assert len(load.failures) == len(load.asked)
+    assert load.failures[0] == "ZeroDivisionError: our own fault"
+
+
+class _Broken:
+    def __array__(self, *_: object, **__: object) -> object:
+        raise ZeroDivisionError("our own fault")
+
+
+def test_a_load_that_was_asked_in_part_is_no_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control: each request waits for nobody, far longer than until the next is due."""
+    monkeypatch.setattr(agent_load, "TIMEOUT_S", 0.5)
+    with agent_load.Load(tmp_path, np.zeros((1, 4), np.int8), 400.0) as load:
+        wait_until(lambda: load.asked, "requests were asked")
+    with pytest.raises(Failed, match="were due, and"):
+        load.require_whole()
 
 
 def test_a_request_that_is_late_counts_from_when_it_was_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
