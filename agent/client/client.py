@@ -48,21 +48,16 @@ class Client:
         http: bool = False,
         url: str = "",
         timeout_s: float = 10.0,
-        spin_s: float = 0.0,
     ) -> None:
         """Nothing is connected yet. `directory` of the sockets: else that in WHERRY_SOCKETS, else the service's.
 
         `http` speaks the Open Inference Protocol instead of the fast mode, on the slot's other socket or, with a `url`
         such as `http://127.0.0.1:8000`, over TCP. Raises ValueError for a `url` that is none, and for no time at all.
-
-        In the fast mode `spin_s` is how long this thread keeps its core busy for an answer instead of sleeping: a small
-        model answers some 45 us sooner, and the app uses as much processor time as the model. Only for a board with a
-        core to spare.
         """
         if timeout_s <= 0:
             raise ValueError(f"timeout_s must be more than 0, not {timeout_s:g}")
         sockets = Path(directory or os.environ.get("WHERRY_SOCKETS") or DIRECTORY)
-        self._open = _way(sockets, slot, http=http, url=url, spin_s=spin_s)
+        self._open = _way(sockets, slot, http=http, url=url)
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._link: Link | None = None
@@ -152,10 +147,10 @@ def _left_s(deadline_s: float) -> float:
     return max(deadline_s - monotonic(), PAUSE_S)
 
 
-def _way(sockets: Path, slot: str, *, http: bool, url: str, spin_s: float) -> Callable[[float], Link]:
+def _way(sockets: Path, slot: str, *, http: bool, url: str) -> Callable[[float], Link]:
     """How a link is made that waits so many seconds for the worker."""
     if not http and not url:
-        return lambda limit_s: FastLink(sockets / f"{slot}.fast.sock", limit_s, spin_s)
+        return lambda limit_s: FastLink(sockets / f"{slot}.fast.sock", limit_s)
     from wherry.agent.client.http import HttpLink, address  # an app of the fast mode does without
 
     target = address(url) if url else sockets / f"{slot}.sock"

@@ -9,7 +9,6 @@ import socket
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from time import monotonic
 
 import msgspec
 
@@ -35,13 +34,12 @@ class FastLink:
     """Connects on being made: raises Unread. `moved` once the worker has said that it gives way to another.
 
     It waits `wait_s` for the greeting, and for each answer, until another limit is given; the kernel counts, as a
-    timeout of Python's costs a system call each. For `spin_s` of that it looks for the answer again and again instead
-    of sleeping.
+    timeout of Python's costs a system call each.
     """
 
-    def __init__(self, path: Path, wait_s: float, spin_s: float = 0.0) -> None:
+    def __init__(self, path: Path, wait_s: float) -> None:
         self.moved = False
-        self._spin_s, self._wait_s = spin_s, 0.0
+        self._wait_s = 0.0
         self._socket = socket.socket(socket.AF_UNIX)
         try:
             self.limit(wait_s)
@@ -94,7 +92,7 @@ class FastLink:
 
     def _receive(self) -> Answer:
         frame = bytearray(self._frame)
-        got = self._socket.recv_into(frame) if self._spin_s <= 0 else self._spin(frame)
+        got = self._socket.recv_into(frame)
         if got < ANSWER.size:
             got = self._read(frame, got, ANSWER.size)
         size, status, flags, _, latency_us = ANSWER.unpack_from(frame)
@@ -107,16 +105,6 @@ class FastLink:
         if got < self._frame:
             self._read(frame, got, self._frame)
         return Answer(self.hello, self._outputs.read(frame, ANSWER.size), latency_us / 1e3)
-
-    def _spin(self, frame: bytearray) -> int:
-        """The first bytes of the answer, without the sleep that a core is woken from, as long as there is time."""
-        end_s = monotonic() + self._spin_s
-        while monotonic() < end_s:
-            try:
-                return self._socket.recv_into(frame, 0, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                continue
-        return self._socket.recv_into(frame)
 
     def _complaint(self, frame: bytearray, got: int, size: int, status: int) -> Refused | ModelFailed:
         text = bytearray(min(size, MAX_TEXT_BYTES))

@@ -236,21 +236,6 @@ def test_whoever_asks_before_a_worker_answers_waits_for_it(sock: socket.socket, 
     assert answers == [3]
 
 
-@pytest.mark.parametrize("spin_s", [1e-6, 10.0])
-def test_an_app_may_spin_for_its_answer(sock: socket.socket, tmp_path: Path, spin_s: float) -> None:
-    """The time to spin ends before the answer is there, or after."""
-    serve(sock, engine())
-    with Client(directory=tmp_path, spin_s=spin_s) as client:
-        for value in range(20):
-            assert client.infer(STORED + value).stored[0].tolist() == (STORED + value).tolist()
-
-
-def test_whoever_spins_sees_an_end_and_a_silence_as_well(sock: socket.socket, tmp_path: Path) -> None:
-    _scripted(sock, b"", b"")
-    with Client(directory=tmp_path, spin_s=10.0) as client, pytest.raises(Lost):
-        client.infer(STORED)
-
-
 def test_takeovers_under_steady_load_lose_nothing(sock: socket.socket, make: Make, tried: Tried) -> None:
     takeovers, asked = 20, [0, 0, 0]
     stop = threading.Event()
