@@ -3,7 +3,8 @@
 Rules upheld here:
 - A socket stays open as long as the agent runs: what connects while no worker answers waits, and is not refused.
 - A socket file that an earlier agent left behind is replaced; the lock of the state directory says that it is ours.
-- Apps find the sockets where the configuration says. Only a disk that can only be read is reason for another place.
+- Apps find the sockets where the configuration says. Reasons for another place are a disk that can only be read, and a
+  state directory so deep that sockets in it would have no address, where the configuration asks for no place.
 """
 
 import contextlib
@@ -35,22 +36,27 @@ def socket_path(config: Config, slot: str, kind: Listener) -> Path:
 
 @contextlib.contextmanager
 def settled(config: Config) -> Iterator[Config]:
-    """With a directory for sockets that can be written: on a disk that can only be read, one for temporary files.
+    """With a directory for sockets that can be written: where there is none, one for temporary files.
 
     That one is removed at the end. Raises SocketUnusable, also where only this user may not write: apps look at the
     place that was asked for, and would find nobody.
     """
     directory = config.data_plane.directory
-    if _can_be_written(Path(directory)):
+    is_default = directory == f"{config.state_dir}/sockets"
+    if not (is_default and _is_too_deep(config)) and _can_be_written(Path(directory)):
         yield config
         return
     try:
         spare = tempfile.TemporaryDirectory(prefix=f"wherry-{config.device}-", ignore_cleanup_errors=True)
     except OSError as error:
-        raise SocketUnusable(directory, "can only be read, and there is no place for temporary files") from error
+        raise SocketUnusable(directory, "cannot hold sockets, and there is no place for temporary files") from error
     with spare as path:
         data_plane = msgspec.structs.replace(config.data_plane, directory=path)
         yield msgspec.structs.replace(config, data_plane=data_plane)
+
+
+def _is_too_deep(config: Config) -> bool:
+    return any(len(os.fsencode(socket_path(config, slot, "fast"))) > MAX_PATH_BYTES for slot in config.slots)
 
 
 def _can_be_written(directory: Path) -> bool:

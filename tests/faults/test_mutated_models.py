@@ -117,6 +117,7 @@ def test_every_damaged_model_is_loaded_or_refused_or_ends_its_own_worker(tmp_pat
     found = [source for family in FAMILIES for source in sources(tmp_path / family, family)]
     supervisor = psutil.Process()
     before = (supervisor.num_threads(), supervisor.num_fds())
+    others = supervisor.children()  # of tests before this one
 
     def try_one(number: int) -> tuple[str, str]:
         source = found[number % len(found)]
@@ -131,7 +132,7 @@ def test_every_damaged_model_is_loaded_or_refused_or_ends_its_own_worker(tmp_pat
     assert "" not in ends, "some worker ended well without having said a word"
     assert ends["good"], "some damages do no harm; where none is good, the harness is what is broken"
     assert ends["refused"] > MODELS / 10
-    assert supervisor.children() == [], "no worker outlives its trial, not even as a zombie"
+    assert set(supervisor.children()) <= set(others), "no worker outlives its trial, not even as a zombie"
     assert (supervisor.num_threads(), supervisor.num_fds()) == before
 
 

@@ -15,9 +15,9 @@ from tests.support.update_voyage import Course
 pytestmark = pytest.mark.slow
 
 IMAGES: dict[Course, int] = {
-    "good": scaled(900, soak=12_000),
-    "bad": scaled(300, soak=4000),
-    "sinking": scaled(300, soak=4000),
+    "good": scaled(1800, soak=12_000),
+    "bad": scaled(600, soak=4000),
+    "sinking": scaled(600, soak=4000),
 }
 
 

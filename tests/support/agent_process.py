@@ -1,5 +1,6 @@
 """The real agent as a process, with a directory of its own."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -8,6 +9,11 @@ from pathlib import Path
 from tests.support.cargo_hold import DEVICE, FLEET
 
 LIMIT_S = 20
+
+MODULES = Path(__file__).parent / "board_modules"
+_PATHS = [str(MODULES), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+AS_ON_A_BOARD = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in _PATHS if path)}
+"""Without what structlog would import here and on no board."""
 
 
 class AgentProcess:
@@ -31,7 +37,7 @@ class AgentProcess:
     def _start(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", self.module, "run", "--config", str(self.config)], stderr=log
+                [sys.executable, "-m", self.module, "run", "--config", str(self.config)], stderr=log, env=AS_ON_A_BOARD
             )
 
     def kill(self) -> None:

@@ -9,7 +9,7 @@ import errno
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +22,7 @@ from tests.support.syscall_points import CHANGING, OPENS, READING, WRITES, Answe
 from tests.support.update_voyage import V1, V2, Course, Tell, converged, garbage, not_served, rest, take_on
 from tests.support.wire import Wire
 from wherry.agent.adapters.store import blobs, parts, spool
-from wherry.agent.errors import SetupError
+from wherry.agent.errors import SetupError, StoreError
 from wherry.agent.slot_runner import SlotRunner
 
 WATCHED = CHANGING + READING
@@ -158,9 +158,18 @@ def sabotage(kind: str) -> None:
     """The negative controls: an agent whose author did not expect a disk to fail."""
     if kind == "errors-unexpected":
         for module in (blobs, parts, spool):
-            module.disk_errors = lambda _what: nullcontext()
+            module.disk_errors = _only_what_is_missing
     elif kind == "stops-on-trouble":
         SlotRunner._try_again = lambda self: None  # type: ignore[method-assign]
+
+
+@contextmanager
+def _only_what_is_missing(what: str) -> Iterator[None]:
+    """Expects no error but that of a file that is not there, which is no trouble of the disk's."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise StoreError(f"{what}: {error.strerror}") from error
 
 
 def main(base: str, course: Course, stride: str, kind: str = "") -> None:

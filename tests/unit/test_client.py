@@ -1,10 +1,8 @@
 """The client and the fast mode: predictions, refusals, takeovers, crashes and bad peers, over real sockets."""
 
 import contextlib
-import fcntl
 import itertools
 import socket
-import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +20,7 @@ from wherry.agent.client import Client, Lost, ModelFailed, NotServed, Refused
 from wherry.agent.client.frames import ANSWER, REQUEST, Hello, encode_hello
 from wherry.agent.worker.dataplane.server import HttpServer
 from wherry.agent.worker.engine import Engine
-from wherry.agent.worker.fast import MAX_CONNECTIONS
+from wherry.agent.worker.fast import MAX_CONNECTIONS, FastServer
 from wherry.agent.worker.runtimes.interpreter import Tensor
 from wherry.protocol.manifest import Preprocessing
 
@@ -399,9 +397,13 @@ def test_garbage_ends_its_connection_and_nothing_else(
 
 
 @pytest.fixture
-def crowd(sock: socket.socket, tmp_path: Path) -> Iterator[list[socket.socket]]:
+def server(sock: socket.socket) -> FastServer:
+    return serve(sock, engine())
+
+
+@pytest.fixture
+def crowd(server: FastServer, tmp_path: Path) -> Iterator[list[socket.socket]]:
     """As many connections as are taken, all greeted and silent; the oldest is the first."""
-    serve(sock, engine())
     held = [socket.socket(socket.AF_UNIX) for _ in range(MAX_CONNECTIONS)]
     for one in held:
         one.connect(str(path_in(tmp_path)))
@@ -425,22 +427,19 @@ def test_the_connection_that_is_silent_for_the_longest_makes_room(crowd: list[so
     assert [_is_open(one) for one in crowd] == [number != 5 for number in range(MAX_CONNECTIONS)]
 
 
-def test_who_asks_is_not_given_up_and_more_are_told_so(crowd: list[socket.socket], make: Make) -> None:
+def test_who_asks_is_not_given_up_and_more_are_told_so(
+    server: FastServer, crowd: list[socket.socket], make: Make
+) -> None:
     """The negative control: a connection in the middle of a request is never the one that makes room."""
     for one in crowd:
         one.sendall(REQUEST.pack(4, 0))
-    wait_until(lambda: not any(_waiting_bytes(one) for one in crowd), "they are read")
+    wait_until(lambda: not any(one.silent_since_s for one in [*server._exchanges.values()]), "all are being asked")
     with pytest.raises(NotServed, match="32 connections are open"):
         make(timeout_s=0.1).infer(STORED)
     for one in crowd:
         one.sendall(STORED.tobytes())
         assert one.recv(ANSWER.size + 4, socket.MSG_WAITALL).endswith(STORED.tobytes())
     assert make().infer(STORED).version == 1
-
-
-def _waiting_bytes(connection: socket.socket) -> int:
-    """Sent, and not yet read by the other side (SIOCOUTQ, in kernel memory)."""
-    return int.from_bytes(fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)), "little")
 
 
 def test_more_clients_than_there_is_room_for_are_all_answered(
