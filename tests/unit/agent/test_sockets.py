@@ -67,3 +67,22 @@ def test_a_file_in_its_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SocketUnusable, match="File exists"), sockets.settled(_config(tmp_path / "file")):
         pass
+
+
+def test_under_a_state_directory_that_is_too_deep_the_sockets_are_elsewhere(tmp_path: Path) -> None:
+    """A board must serve wherever its state is; only a place that was asked for by name is an error."""
+    state_dir = tmp_path / ("deep" * 30)
+    config = Config(
+        device="boat-1", fleet="f", state_dir=str(state_dir),
+        data_plane=DataPlaneConfig(directory=f"{state_dir}/sockets"),
+    )  # fmt: skip
+    with sockets.settled(config) as settled, sockets.listening(settled) as listening:
+        assert len(listening["main"].files) == 2
+        assert not settled.data_plane.directory.startswith(str(tmp_path))
+    named = tmp_path / ("else" * 30)
+    with (
+        pytest.raises(SocketUnusable, match="longer than the 107 bytes"),
+        sockets.settled(_config(named)) as settled,
+        sockets.listening(settled),
+    ):
+        pass
