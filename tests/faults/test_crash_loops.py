@@ -21,6 +21,8 @@ from wherry.agent.core.boots import BLAME_ALL_AT, BLAME_ATTEMPT_AT, BLAME_INCUMB
 from wherry.agent.core.record import DeviceRecord
 from wherry.agent.core.slot import TABLE, Row
 
+pytestmark = pytest.mark.slow
+
 V1, V2, V3 = make_version(1), make_version(2), make_version(3)
 
 

@@ -24,6 +24,8 @@ from wherry.agent.worker.fast import MAX_CONNECTIONS, FastServer
 from wherry.agent.worker.runtimes.interpreter import Tensor
 from wherry.protocol.manifest import Preprocessing
 
+pytestmark = pytest.mark.slow
+
 STORED = np.array([[1, 2, 9, 4]], np.int8)
 Make = Callable[..., Client]
 

@@ -21,6 +21,8 @@ from wherry.agent.worker.engine import Engine
 from wherry.agent.worker.errors import OrderRefused
 from wherry.agent.worker.model import Model
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def plane(tmp_path: Path) -> Iterator[Plane]:
