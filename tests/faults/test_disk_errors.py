@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -11,25 +10,13 @@ import pytest
 
 from tests.conftest import Tried
 from tests.support.disk_troubles import ERRORS, SPANS, Trouble
-from tests.support.memory_disk import memory_directory
 from tests.support.soak import scaled
-from tests.support.syscall_points import Unsupported, try_out
 from tests.support.update_voyage import Course
 
 pytestmark = pytest.mark.slow
 
 STRIDES: dict[Course, int] = {"good": scaled(9, soak=1), "bad": scaled(29, soak=1)}
 """Of about 2,000 errors that calls can fail with, one in so many is tried."""
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    try:
-        try_out()
-    except Unsupported as error:
-        pytest.skip(str(error))
-    with memory_directory(tmp_path_factory.mktemp("errors")) as directory:
-        yield directory
 
 
 def _troubles(base: Path, *arguments: object) -> list[Trouble]:

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -11,8 +10,6 @@ import pytest
 
 from tests.conftest import Tried
 from tests.support.kill_points import Point
-from tests.support.memory_disk import memory_directory
-from tests.support.syscall_points import Unsupported, try_out
 from tests.support.update_voyage import COURSES, Course
 
 pytestmark = pytest.mark.slow
@@ -32,16 +29,6 @@ PROTECTIONS = {
     "blobs-in-place": ("blobs/", "ends with digits:1"),
 }
 """The negative controls: at calls on which paths a careless store is killed, and what must be found then."""
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    try:
-        try_out()
-    except Unsupported as error:
-        pytest.skip(str(error))
-    with memory_directory(tmp_path_factory.mktemp("kills")) as directory:
-        yield directory
 
 
 def _killed(base: Path, *arguments: str) -> list[Point]:

@@ -3,7 +3,6 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,20 +19,6 @@ from tests.support.raw_http import (
     statuses,
 )
 from tests.support.wait import wait_until
-
-
-@pytest.fixture
-def plane(tmp_path: Path) -> Iterator[Plane]:
-    with served(FakeInterpreter(), tmp_path) as plane:
-        yield plane
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[tuple[Gate, Plane]]:
-    gate = Gate()
-    with served(gate, tmp_path) as plane:
-        yield gate, plane
-        gate.open.set()
 
 
 class Draining:

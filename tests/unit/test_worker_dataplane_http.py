@@ -5,14 +5,12 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.data_plane import IDENTITY, MAX_REQUEST_BYTES, Plane, served
+from tests.support.data_plane import IDENTITY, MAX_REQUEST_BYTES, Plane
 from tests.support.fake_interpreter import FakeInterpreter
 from tests.support.raw_http import BODY, LIVE, PATH, Gate, post, read_all, read_one, send_what_goes, statuses
 from tests.support.wait import wait_until
@@ -22,20 +20,6 @@ from wherry.agent.worker.errors import OrderRefused
 from wherry.agent.worker.model import Model
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def plane(tmp_path: Path) -> Iterator[Plane]:
-    with served(FakeInterpreter(), tmp_path) as plane:
-        yield plane
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[tuple[Gate, Plane]]:
-    gate = Gate()
-    with served(gate, tmp_path) as plane:
-        yield gate, plane
-        gate.open.set()
 
 
 @pytest.mark.parametrize("tcp", [False, True])
