@@ -98,7 +98,7 @@ def _run(config: Config) -> None:
 def _moved(wanted: Config, settled: Config) -> list[str]:
     """What apps and people must know who look for the sockets where they were asked for."""
     there, here = wanted.data_plane.directory, settled.data_plane.directory
-    return [] if here == there else [f"{there} can only be read; apps find the sockets in {here}"]
+    return [] if here == there else [f"{there} cannot hold sockets; apps find them in {here}"]
 
 
 @contextmanager
