@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import monotonic, sleep
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -176,9 +176,17 @@ def _ordered(inputs: Inputs, hello: Hello) -> list[Tensor]:
         missing = [name for name in names if name not in inputs]
         if missing or len(inputs) != len(names):
             raise Refused(f"the model takes {', '.join(names)}; given were {', '.join(inputs)}")
-        return [np.asarray(inputs[name]) for name in names]
+        return [_array(name, inputs[name]) for name in names]
     if len(names) == 1:
-        return [np.asarray(inputs)]
+        return [_array(names[0], inputs)]
     if not isinstance(inputs, Sequence) or len(inputs) != len(names):
         raise Refused(f"the model takes {len(names)} inputs: {', '.join(names)}")
-    return [np.asarray(entry) for entry in inputs]
+    return [_array(name, entry) for name, entry in zip(names, inputs, strict=True)]
+
+
+def _array(name: str, given: Any) -> Tensor:
+    """Raises Refused, as for lists of different lengths."""
+    try:
+        return np.asarray(given)
+    except (ValueError, TypeError) as error:
+        raise Refused(f"{name} is no array: {error}") from error

@@ -84,6 +84,8 @@ def test_raw_values_are_prepared_as_the_manifest_says(sock: socket.socket, make:
         (np.zeros((1, 4), np.int32), "x is int32, the model takes int8"),
         ([[1.0, float("nan"), 1.0, 1.0]], "not finite"),
         ({"y": STORED}, "the model takes x; given were y"),
+        ([[1, 2], [3]], "x is no array"),
+        ({"x": [[1, 2], [3]]}, "x is no array"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_words_and_the_next_is_answered(
