@@ -68,7 +68,7 @@ def test_the_agent_starts_on_a_read_only_disk_that_has_something_to_serve(
     _make_read_only(disk)
     started = agent()
     wait_until(lambda: "no broker" in started.log.read_text(), "the agent looks for its broker")
-    (place,) = re.findall(r"apps find the sockets in (/[^\s\"]+)", started.log.read_text())
+    (place,) = re.findall(r"apps find them in (/[^\s\"]+)", started.log.read_text())
     assert {entry.name for entry in Path(place).iterdir()} == {"agent.sock", "main.sock", "main.fast.sock"}
     assert started.stop() == 0
     assert not Path(place).exists()

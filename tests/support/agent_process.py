@@ -11,9 +11,12 @@ from tests.support.cargo_hold import DEVICE, FLEET
 LIMIT_S = 20
 
 MODULES = Path(__file__).parent / "board_modules"
-_PATHS = [str(MODULES), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-AS_ON_A_BOARD = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in _PATHS if path)}
-"""Without what structlog would import here and on no board."""
+
+
+def as_on_a_board() -> dict[str, str]:
+    """The environment without what structlog would import here and on no board."""
+    paths = [str(MODULES), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
 class AgentProcess:
@@ -37,7 +40,7 @@ class AgentProcess:
     def _start(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", self.module, "run", "--config", str(self.config)], stderr=log, env=AS_ON_A_BOARD
+                [sys.executable, "-m", self.module, "run", "--config", str(self.config)], stderr=log, env=as_on_a_board()
             )
 
     def kill(self) -> None:
