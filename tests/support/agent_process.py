@@ -40,7 +40,9 @@ class AgentProcess:
     def _start(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", self.module, "run", "--config", str(self.config)], stderr=log, env=as_on_a_board()
+                [sys.executable, "-m", self.module, "run", "--config", str(self.config)],
+                stderr=log,
+                env=as_on_a_board(),
             )
 
     def kill(self) -> None:
