@@ -9,6 +9,8 @@ from wherry.controller.cli.options import DEFAULT_URL, Json, Url, Yes, confirm, 
 
 app = typer.Typer(help="The devices of the fleet.")
 
+_NONE = "no devices yet: start an agent with `wherry-agent run`"
+
 
 @app.callback(invoke_without_command=True)
 def devices(context: typer.Context, json: Json = False, url: Url = DEFAULT_URL) -> None:
@@ -18,17 +20,24 @@ def devices(context: typer.Context, json: Json = False, url: Url = DEFAULT_URL) 
 
 
 @app.command("list")
-def list_devices(json: Json = False, url: Url = DEFAULT_URL) -> None:
-    """List the devices with what each slot runs."""
+def list_devices(
+    where: Annotated[str, typer.Option(help="Which: all, ids, labels or a query.")] = "all",
+    json: Json = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """List the devices with what each slot runs.
+
+    Example: wherry devices list --where 'site=berlin and ram_mb>=2000 and runtime.litert>=2.1'
+    """
     from wherry.controller.cli.api import Api
 
-    found = Api(url).get("devices")
+    found = Api(url).get("devices", where=where)
     if json:
         show.as_json(found)
         return
     rows = [row for device in found for row in _rows(device)]
     columns = ("device", "presence", "runtime", "slot", "serving", "phase", "in step", "seen")
-    show.table(columns, rows, empty="no devices yet: start an agent with `wherry-agent run`")
+    show.table(columns, rows, empty=_NONE if where == "all" else f"no device is {where}")
 
 
 @app.command("show")

@@ -21,7 +21,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else
 Slot = Annotated[str, typer.Option("--slot", help="Which slot of the devices.")]
 Target = Annotated[
     str,
-    typer.Option("--target", metavar="TARGET", help="all, ids (pi-1,pi-2) or labels (site=hall,kind=cam)."),
+    typer.Option(
+        "--target",
+        metavar="TARGET",
+        help="all, ids (pi-1,pi-2), labels (site=hall,kind=cam) or a query ('site=hall and ram_mb>=2000').",
+    ),  # fmt: skip
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 

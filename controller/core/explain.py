@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from wherry.controller.core.candidate import Candidate
 from wherry.controller.core.compatibility import Fit, choose
 from wherry.controller.core.plan import RolloutPlan, Target
-from wherry.controller.core.targeting import Candidate, Waves
+from wherry.controller.core.targeting import Waves
 from wherry.protocol.manifest import Variant
 
 
@@ -25,7 +26,8 @@ def describe(target: Target) -> str:
     """The target in the form that `parse_target` reads."""
     if target.devices:
         return ",".join(target.devices)
-    return ",".join(f"{key}={value}" for key, value in target.labels.items()) or "all"
+    labels = ",".join(f"{key}={value}" for key, value in target.labels.items())
+    return " and ".join(part for part in (labels, target.query) if part) or "all"
 
 
 def _fit(plan: RolloutPlan, variants: Sequence[Variant], candidate: Candidate) -> str:

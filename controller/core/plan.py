@@ -12,10 +12,11 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Target(Struct, frozen=True, kw_only=True):
-    """Which devices: those named, else those that carry all the labels, else every device."""
+    """Which devices: those named, else those with all the labels for which the query holds, else every device."""
 
     devices: tuple[DeviceId, ...] = ()
     labels: dict[str, str] = {}
+    query: Annotated[str, msgspec.Meta(max_length=1000)] = ""
 
 
 class WaveStep(Struct, frozen=True, kw_only=True):

@@ -1,7 +1,8 @@
 """Who is meant, in which order, and in which wave.
 
 Rules upheld here:
-- A target names devices, or labels that must all match, or everybody. Being offline excludes nobody.
+- A target names devices, or labels that must all match and a query that must hold, or everybody. Being offline
+  excludes nobody.
 - Devices online at planning come first, so that a canary can speak; after that the order is that of a
   hash of the rollout and the device, so that the risk of going first moves round the fleet. Named
   devices keep the order in which they were named: that is how an operator chooses the canary.
@@ -15,20 +16,13 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 
+from wherry.controller.core.candidate import Candidate
 from wherry.controller.core.compatibility import Misfit, choose
 from wherry.controller.core.plan import RolloutPlan, Target, WaveStep
+from wherry.controller.core.query import holds, parse_query
 from wherry.controller.errors import Invalid
 from wherry.protocol.manifest import Variant
 from wherry.protocol.types import Struct, is_device_id
-from wherry.protocol.up import Birth
-
-
-class Candidate(Struct, frozen=True, kw_only=True):
-    """A device of the fleet at planning."""
-
-    device: str
-    online: bool
-    birth: Birth | None
 
 
 class Waves(Struct, frozen=True, kw_only=True):
@@ -38,8 +32,15 @@ class Waves(Struct, frozen=True, kw_only=True):
     apart: dict[str, str]
 
 
+_QUERY = re.compile(r'[<>!()"]|(^|\s)(and|or|not|in)(\s|$)')
+"""What is in queries and not in lists of devices and labels."""
+
+
 def parse_target(text: str) -> Target:
-    """`all`, `pi-1,pi-2` or `site=lab,kind=pi`. Raises Invalid."""
+    """`all`, `pi-1,pi-2`, `site=lab,kind=pi`, or a query (`core.query`). Raises Invalid."""
+    if _QUERY.search(text.strip()):
+        parse_query(text.strip())
+        return Target(query=text.strip())
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if parts == ["all"]:
         return Target()
@@ -49,7 +50,10 @@ def parse_target(text: str) -> Target:
             return Target(labels=labels)
     elif parts and all(is_device_id(part) for part in parts):
         return Target(devices=tuple(dict.fromkeys(parts)))
-    raise Invalid(f"not a target: {text!r}", "give all, device ids (pi-1,pi-2) or labels (site=lab,kind=pi)")
+    raise Invalid(
+        f"not a target: {text!r}",
+        "give all, device ids (pi-1,pi-2), labels (site=lab,kind=pi) or a query (site=lab and ram_mb>=2000)",
+    )
 
 
 def parse_waves(text: str) -> tuple[WaveStep, ...]:
@@ -64,10 +68,13 @@ def parse_waves(text: str) -> tuple[WaveStep, ...]:
 
 
 def matches(target: Target, candidate: Candidate) -> bool:
+    """Raises Invalid where its query cannot be read."""
     if target.devices:
         return candidate.device in target.devices
     labels = candidate.birth.labels if candidate.birth is not None else {}
-    return all(labels.get(key) == value for key, value in target.labels.items())
+    if any(labels.get(key) != value for key, value in target.labels.items()):
+        return False
+    return not target.query or holds(parse_query(target.query), candidate)
 
 
 def cut(plan: RolloutPlan, variants: Sequence[Variant], candidates: Iterable[Candidate], seed: str) -> Waves:

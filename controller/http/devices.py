@@ -5,6 +5,8 @@ import secrets
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from wherry.controller.core.query import MAX_CHARACTERS
+from wherry.controller.core.targeting import parse_target
 from wherry.controller.http.actions import upload_url
 from wherry.controller.http.bodies import answer, read_json
 from wherry.controller.http.desk import ACTOR, AtDesk
@@ -27,9 +29,9 @@ class NewAction(Struct, frozen=True, kw_only=True):
 
 
 @router.get("")
-async def list_devices(desk: AtDesk) -> Response:
-    """All devices, by id, with what each slot runs."""
-    return answer(await desk.ledger.run(devices.list_devices))
+async def list_devices(desk: AtDesk, where: str = Query("all", max_length=MAX_CHARACTERS)) -> Response:
+    """The devices that `where` means, as a target or a query, by id, with what each slot runs."""
+    return answer(await desk.ledger.run(devices.list_devices, parse_target(where)))
 
 
 @router.get("/{device}")

@@ -8,10 +8,12 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from wherry.controller.core.plan import Target
+from wherry.controller.core.targeting import matches
 from wherry.controller.errors import NotFound
 from wherry.controller.operations import audit
 from wherry.controller.operations.documents import assignments
-from wherry.controller.operations.fleet import birth_of, find_device, present, reports_of
+from wherry.controller.operations.fleet import birth_of, candidate, find_device, present, reports_of
 from wherry.controller.store.database import Database
 from wherry.controller.store.tables import DesiredRow, DeviceRow, EventRow, LogRow, TelemetryRow
 from wherry.protocol.down.desired import Assignment
@@ -110,10 +112,11 @@ class LogView(Struct, frozen=True, kw_only=True, omit_defaults=False):
     fields: dict[str, str]
 
 
-def list_devices(db: Database) -> list[DeviceView]:
-    """By id; removed ones left out."""
+def list_devices(db: Database, target: Target | None = None) -> list[DeviceView]:
+    """By id; removed ones left out, and those that `target` does not mean. Raises Invalid for its query."""
     with db.read() as session:
-        return [_view(row, session.get(DesiredRow, row.id)) for row in present(session)]
+        rows = [row for row in present(session) if target is None or matches(target, candidate(row))]
+        return [_view(row, session.get(DesiredRow, row.id)) for row in rows]
 
 
 def get_device(

@@ -6,8 +6,10 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from wherry.controller.core.candidate import Candidate
+from wherry.controller.core.explain import describe
 from wherry.controller.core.plan import Target
-from wherry.controller.core.targeting import Candidate, matches
+from wherry.controller.core.targeting import matches
 from wherry.controller.errors import Invalid, NotFound
 from wherry.controller.store.tables import DeviceRow
 from wherry.protocol.up import Birth, Reported
@@ -52,7 +54,7 @@ def aim(session: Session, target: Target) -> list[Candidate]:
         find_device(session, device)
     found = [entry for entry in map(candidate, present(session)) if matches(target, entry)]
     if not found:
-        named = ",".join(f"{key}={value}" for key, value in target.labels.items())
-        what = f"no device has the labels {named}" if named else "the fleet has no devices yet"
+        narrowed = target.labels or target.query
+        what = f"no device is {describe(target)}" if narrowed else "the fleet has no devices yet"
         raise Invalid(what, "see `wherry devices`")
     return found

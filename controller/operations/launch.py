@@ -6,8 +6,9 @@ import msgspec
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from wherry.controller.core.candidate import Candidate
 from wherry.controller.core.plan import RolloutPlan
-from wherry.controller.core.targeting import Candidate, Waves, cut
+from wherry.controller.core.targeting import Waves, cut
 from wherry.controller.errors import Conflict
 from wherry.controller.operations import audit
 from wherry.controller.operations.carry_out import step

@@ -4,9 +4,9 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from wherry.controller.core.candidate import Candidate
 from wherry.controller.core.members import LIVE
 from wherry.controller.core.plan import FULL_FLEET, RolloutPlan, Target
-from wherry.controller.core.targeting import Candidate
 from wherry.controller.errors import Conflict
 from wherry.controller.operations import audit, registry
 from wherry.controller.operations.carry_out import recall

@@ -49,6 +49,17 @@ def test_a_device_is_removed_and_that_is_said(desk: HttpDesk, shelf: Shelf) -> N
     assert remove(desk, "pi-1", "--yes", "--json").json == {"device": "pi-1", "removed": True}
 
 
+def test_devices_are_listed_by_a_query_and_a_mistake_is_shown_by_its_column(desk: HttpDesk) -> None:
+    def listed(where: str) -> Said:
+        return wherry("devices", "list", "--where", where, url=f"http://127.0.0.1:{desk.port}")
+
+    assert "pi-1" in listed("cpu_count>=1 and device=pi-1").out
+    assert listed("site=moon").out == "no device is site=moon\n"
+    said = listed("site=berlin and ram_mb>=big")
+    assert said.status == 2
+    assert "column 25 of the query, at 'big': expected a number" in said.err
+
+
 def test_nothing_is_removed_where_nobody_confirms(
     desk: HttpDesk, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:

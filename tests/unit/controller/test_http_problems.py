@@ -90,7 +90,12 @@ def test_an_order_about_what_does_not_exist_is_404(desk: HttpDesk, path: str, bo
         (
             "/rollouts",
             b'{"plan": {"model": "digits", "version": 1, "target": {"labels": {"a": "b"}}}}',
-            "no device has",
+            "no device is a=b",
+        ),
+        (
+            "/rollouts",
+            b'{"plan": {"model": "digits", "version": 1, "target": {"query": "a=1 b"}}}',
+            "column 5 of the query",
         ),
         ("/rollouts/1/abort", b'{"restore": "nothing"}', "$.restore"),
         ("/rollbacks", b'{"model": 3}', "$.model"),

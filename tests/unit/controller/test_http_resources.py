@@ -98,6 +98,18 @@ def test_devices_are_listed_and_described(desk: HttpDesk) -> None:
     assert desk.client.get("/devices/pi-1/events").json() == []
 
 
+def test_devices_are_listed_by_a_query(desk: HttpDesk) -> None:
+    def listed(where: str) -> list[str]:
+        return [device["id"] for device in desk.client.get("/devices", params={"where": where}).json()]
+
+    assert listed("all") == list(FLEET)
+    assert listed("pi-2,pi-3") == ["pi-2", "pi-3"]
+    assert listed("device in (pi-1, pi-3) and ram_mb>1") == ["pi-1", "pi-3"]
+    assert listed("runtime.litert>99") == []
+    refused = desk.client.get("/devices", params={"where": "ram_mb>=big"})
+    assert (refused.status_code, "column 9" in refused.json()["detail"]) == (422, True)
+
+
 def test_a_device_is_removed_with_what_the_broker_keeps_of_it(tmp_path: Path) -> None:
     shelf = Shelf(FLEET_NAME)
     kept = [topics.up(FLEET_NAME, "pi-1", kind) for kind in ("status", "birth", "reported")]

@@ -283,7 +283,7 @@ def test_what_has_ended_stays_ended(fleet: Depot) -> None:
     ("target", "error", "words"),
     [
         (Target(devices=("pi-9",)), NotFound, "no device 'pi-9'"),
-        (Target(labels={"site": "moon"}), Invalid, "no device has the labels site=moon"),
+        (Target(labels={"site": "moon"}), Invalid, "no device is site=moon"),
     ],
 )
 def test_a_target_that_means_nobody_is_refused(fleet: Depot, target: Target, error: Any, words: str) -> None:

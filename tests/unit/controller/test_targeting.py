@@ -3,9 +3,10 @@
 import pytest
 
 from tests.support.controller_values import LITERT_ONLY, TFLITE, make_birth, make_plan, make_variant
+from wherry.controller.core.candidate import Candidate
 from wherry.controller.core.explain import describe, explain
 from wherry.controller.core.plan import Target
-from wherry.controller.core.targeting import Candidate, cut, matches, parse_target, parse_waves
+from wherry.controller.core.targeting import cut, matches, parse_target, parse_waves
 from wherry.controller.errors import Invalid
 
 ANY = (make_variant("a"),)
@@ -15,7 +16,7 @@ def fleet(count: int) -> list[Candidate]:
     return [Candidate(device=f"pi-{number}", online=True, birth=make_birth()) for number in range(count)]
 
 
-@pytest.mark.parametrize("text", ["all", "pi-1,pi-2", "kind=pi,site=lab"])
+@pytest.mark.parametrize("text", ["all", "pi-1,pi-2", "kind=pi,site=lab", "site=lab and not ram_mb<2000"])
 def test_a_target_reads_back(text: str) -> None:
     assert describe(parse_target(text)) == text
 
