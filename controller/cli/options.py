@@ -25,7 +25,7 @@ Target = Annotated[
         "--target",
         metavar="TARGET",
         help="all, ids (pi-1,pi-2), labels (site=hall,kind=cam) or a query ('site=hall and ram_mb>=2000').",
-    ),  # fmt: skip
+    ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
