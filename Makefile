@@ -38,7 +38,7 @@ pytorch: $(READY)
 
 # What the broker and the fault harnesses need of the system. Debian starts an installed broker by itself where
 # systemd runs; RUNLEVEL=1 says not to. What is missing is said, and what needs it falls back or skips with a reason.
-SYSTEM := mosquitto:mosquitto strace:strace fusermount3:fuse3 mkfs.ext4:e2fsprogs
+SYSTEM := mosquitto:mosquitto strace:strace fusermount3:fuse3 mkfs.ext4:e2fsprogs pg_ctlcluster:postgresql
 broker:
 	@missing=; for entry in $(SYSTEM); do \
 		command -v "$${entry%%:*}" >/dev/null || test -x "/usr/sbin/$${entry%%:*}" || missing="$$missing $${entry##*:}"; done; \

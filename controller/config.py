@@ -23,6 +23,8 @@ class ControllerConfig(Struct, frozen=True, kw_only=True):
     """`host` is for the HTTP API and for a broker of our own; `mqtt_host` only for an external one."""
 
     data_dir: Path
+    database: str | None = None
+    """A `postgresql://` URL; None for a file in the data directory."""
     fleet: str = "home"
     host: str = "127.0.0.1"
     insecure_bind: bool = False
@@ -54,8 +56,8 @@ class ControllerConfig(Struct, frozen=True, kw_only=True):
         return f"[{name}]" if ":" in name else name
 
     @property
-    def database_path(self) -> Path:
-        return self.data_dir / "controller.db"
+    def database_place(self) -> Path | str:
+        return self.database if self.database is not None else self.data_dir / "controller.db"
 
     @property
     def artifacts_dir(self) -> Path:

@@ -61,7 +61,7 @@ async def running(config: ControllerConfig) -> AsyncIterator[RunFile]:
     _check(config)
     async with AsyncExitStack() as stack:
         stack.enter_context(claim(config.data_dir))
-        ledger = Ledger(open_database(config.database_path))
+        ledger = Ledger(open_database(config.database_place))
         stack.callback(ledger.close)
         listener = stack.enter_context(_listen(config.host, config.http_port))
         port = listener.getsockname()[1]

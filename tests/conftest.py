@@ -3,9 +3,12 @@
 import os
 import signal
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
+
+from tests.support.postgres import create_database, reason_against, server
 
 if threading.current_thread() is threading.main_thread():
     # A run that was started in the background has SIGINT ignored, and so would all that it starts.
@@ -25,6 +28,22 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         del os.environ["XDG_CACHE_HOME"]
     else:
         os.environ["XDG_CACHE_HOME"] = before
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a real server, to which the name of a database is added."""
+    reason = reason_against()
+    if reason is not None:
+        pytest.skip(reason)
+    with server() as url:
+        yield url
+
+
+@pytest.fixture
+def new_database(postgres: str) -> Callable[[], str]:
+    """Makes an empty database and tells its URL."""
+    return lambda: create_database(postgres, f"wherry-{uuid.uuid4().hex}")
 
 
 @pytest.fixture

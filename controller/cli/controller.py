@@ -17,6 +17,15 @@ def controller(
     data_dir: Annotated[Path, typer.Option(help="Everything that it keeps; made where it is missing.")] = Path(
         "wherry-data"
     ),
+    database: Annotated[
+        str | None,
+        typer.Option(
+            envvar="WHERRY_DATABASE",
+            show_envvar=True,
+            show_default=False,
+            help="A PostgreSQL database, postgresql://USER@HOST/NAME; a file in the data directory without it.",
+        ),
+    ] = None,
     http_port: Annotated[int, typer.Option(help="For the HTTP API; 0 takes a free one.")] = 8470,
     mqtt_port: Annotated[int, typer.Option(help="For the broker; 0 takes a free one.")] = 1883,
     fleet: Annotated[str, typer.Option(help="Name of the fleet; its agents are configured with the same.")] = "home",
@@ -62,6 +71,7 @@ def controller(
 
     config = ControllerConfig(
         data_dir=data_dir.absolute(),
+        database=database,
         fleet=_checked_fleet(fleet),
         host=host,
         insecure_bind=insecure_bind,

@@ -11,12 +11,11 @@ overflow a column or a sum.
 from typing import Any
 
 import msgspec
-from sqlalchemy import Insert
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
 from wherry.controller.operations.documents import overtake
 from wherry.controller.store.database import Database
+from wherry.controller.store.insert import insert_new
 from wherry.controller.store.tables import Base, DeviceRow, EventRow, LogRow, TelemetryRow
 from wherry.protocol.errors import Malformed
 from wherry.protocol.up import Birth, Event, Log, Reported, Status, Telemetry
@@ -138,12 +137,8 @@ def _once(db: Database, table: type[Base], values: list[dict[str, Any]], device:
     with db.write() as session:
         _device(session, device, now_s).last_seen_s = now_s
         session.flush()
-        new = [_inserted(session, insert(table).values(entry).on_conflict_do_nothing()) for entry in values]
+        new = [insert_new(session, table, entry) for entry in values]
         return any(new)
-
-
-def _inserted(session: Session, statement: Insert) -> bool:
-    return session.connection().execute(statement).rowcount > 0
 
 
 def _device(session: Session, device: str, now_s: float) -> DeviceRow:

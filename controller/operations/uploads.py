@@ -6,12 +6,12 @@ Rules upheld here:
 """
 
 from sqlalchemy import delete, func, select
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
 from wherry.controller.errors import Conflict, Invalid, NotFound
 from wherry.controller.operations.actions import find_action
 from wherry.controller.store.database import Database
+from wherry.controller.store.insert import insert_new
 from wherry.controller.store.tables import ActionRow, UploadBlockRow, UploadRow
 from wherry.protocol.blob import sha256
 from wherry.protocol.errors import Malformed
@@ -108,8 +108,7 @@ def _row(session: Session, device: str, upload: Upload, now_s: float) -> UploadR
 
 def _keep(session: Session, device: str, upload: Upload) -> bool:
     values = {"device": device, "action": upload.action_id, "index": upload.index, "data": upload.data}
-    statement = insert(UploadBlockRow).values(values).on_conflict_do_nothing()
-    return session.connection().execute(statement).rowcount > 0
+    return insert_new(session, UploadBlockRow, values)
 
 
 def _mine(row: UploadRow) -> tuple[object, object]:

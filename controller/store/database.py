@@ -1,32 +1,42 @@
-"""The SQLite database: opening, migrating, and transactions.
+"""The database, SQLite or PostgreSQL: opening, migrating, and transactions.
 
 Rules upheld here:
-- What was committed survives a power cut: WAL with synchronous=FULL.
-- A writer takes the lock at its first statement, so that what it read is still true when it writes.
+- What was committed survives a power cut: SQLite with WAL and synchronous=FULL, PostgreSQL as its operator set it up.
+- There is one writer at a time. It takes the lock at its first statement, so that what it read is still true when it
+  writes.
+- A reader sees one moment, and waits for no writer.
 - A database of a newer schema is refused, never touched.
+- One controller at a time works on a PostgreSQL database; on SQLite the claim of the data directory sees to that.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.orm import Session
 
-from wherry.controller.errors import Unavailable
+from wherry.controller.errors import Invalid, Unavailable
 from wherry.controller.store import schema
 
 BUSY_TIMEOUT_MS = 10_000
+CLAIM_TIMEOUT_MS = 5_000
+"""PostgreSQL takes a moment to notice that a controller was killed."""
+
+WRITER_LOCK = 0x77_68_65_72_72_79_01
+CONTROLLER_LOCK = 0x77_68_65_72_72_79_02
+"""Advisory locks of PostgreSQL: any numbers, if others that use the same database take other ones."""
 
 
 class Database:
     """Transactions on one database. Sessions are not for sharing between threads; this object is."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, claim: Connection | None = None) -> None:
         self._engine = engine
         self._reading = engine.execution_options(wherry_read=True)
+        self._claim = claim
 
     @contextmanager
     def write(self) -> Iterator[Session]:
@@ -41,42 +51,100 @@ class Database:
             yield session
 
     def close(self) -> None:
+        if self._claim is not None:
+            self._claim.close()
         self._engine.dispose()
 
 
-def open_database(path: Path) -> Database:
-    """Open or make the database at `path` and bring its schema up to date.
+def open_database(place: Path | str) -> Database:
+    """Open the SQLite file, or the database that a `postgresql://` URL names, and bring its schema up to date.
 
-    Raises NewerSchema, or Unavailable where the file cannot be used.
+    A file is made where there is none. Raises NewerSchema, Invalid for what is no such URL, or Unavailable where the
+    database cannot be used, or another controller uses it.
     """
-    engine = make_engine(path)
-    try:
-        schema.upgrade(engine)
-    except DatabaseError as error:
-        engine.dispose()
-        raise Unavailable(
-            f"cannot use the database {path}: {error.orig}", "check the directory and its rights"
-        ) from error
-    except BaseException:
-        engine.dispose()
-        raise
-    return Database(engine)
+    engine = make_engine(place)
+    with ExitStack() as undo:
+        undo.callback(engine.dispose)
+        try:
+            claim = undo.enter_context(_claim(engine)) if engine.dialect.name == "postgresql" else None
+            schema.upgrade(engine)
+        except DatabaseError as error:
+            cause = " ".join(str(error.orig).split())
+            raise Unavailable(f"cannot use the database {_name(place)}: {cause}", _fix(engine)) from error
+        undo.pop_all()
+    return Database(engine, claim)
 
 
-def make_engine(path: Path) -> Engine:
-    """An engine whose connections have the settings that this module's rules need."""
-    engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False})
-    event.listen(engine, "connect", _configure)
-    event.listen(engine, "begin", _begin)
+def make_engine(place: Path | str) -> Engine:
+    """An engine whose connections have the settings that this module's rules need. Raises Invalid."""
+    if isinstance(place, str):
+        engine = create_engine(_postgresql(place))
+        event.listen(engine, "begin", _begin_postgresql)
+        return engine
+    engine = create_engine(f"sqlite:///{place}", connect_args={"check_same_thread": False})
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _configure(connection: Any, _record: Any) -> None:
+def _postgresql(text: str) -> URL:
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        url = None
+    if url is None or url.drivername not in ("postgresql", "postgres"):
+        raise Invalid(f"not a database: {_name(text)}", "use postgresql://USER@HOST/NAME")
+    return url.set(drivername="postgresql+psycopg")
+
+
+def _name(place: Path | str) -> str:
+    """The place without its password."""
+    if isinstance(place, Path):
+        return str(place)
+    try:
+        return make_url(place).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "that is no URL"
+
+
+def _fix(engine: Engine) -> str:
+    if engine.dialect.name == "postgresql":
+        return "check that the server runs, that the database is there, and the user's rights"
+    return "check the directory and its rights"
+
+
+def _claim(engine: Engine) -> Connection:
+    """A connection that holds the database for this controller until it is closed. Raises Unavailable."""
+    connection = engine.execution_options(isolation_level="AUTOCOMMIT", wherry_read=True).connect()
+    try:
+        connection.exec_driver_sql(f"SET lock_timeout = {CLAIM_TIMEOUT_MS}")
+        connection.exec_driver_sql(f"SELECT pg_advisory_lock({CONTROLLER_LOCK})")
+    except OperationalError as error:
+        connection.close()
+        raise Unavailable(
+            "another controller works on this database", "stop that one first, or name another database"
+        ) from error
+    return connection
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_TIMEOUT_MS}"):
         connection.execute(f"PRAGMA {pragma}").close()
 
 
-def _begin(connection: Connection) -> None:
-    reading = connection.get_execution_options().get("wherry_read", False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN" if _is_reading(connection) else "BEGIN IMMEDIATE")
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    if connection.get_isolation_level() == "AUTOCOMMIT":
+        return
+    if _is_reading(connection):
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    else:
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITER_LOCK})")
+
+
+def _is_reading(connection: Connection) -> bool:
+    return bool(connection.get_execution_options().get("wherry_read", False))

@@ -7,17 +7,36 @@ Rules upheld here:
 - What may arrive twice has a unique key that the wire protocol guarantees.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Index, Integer, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    String,
+    TypeDecorator,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Words(TypeDecorator[str]):
+    """Text of any origin: PostgreSQL takes no NUL, which a device may send in a reason."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if value is not None else None
 
 
 class Base(DeclarativeBase):
     """The metadata that migrations are checked against."""
 
     # SQLite's INTEGER has 64 bits, and only it can number rows by itself; elsewhere it has 32.
-    type_annotation_map: ClassVar = {int: BigInteger().with_variant(Integer(), "sqlite")}
+    type_annotation_map: ClassVar = {int: BigInteger().with_variant(Integer(), "sqlite"), str: Words()}
 
 
 class MetaRow(Base):

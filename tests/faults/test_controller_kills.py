@@ -67,6 +67,19 @@ def test_a_controller_killed_in_a_rollout_carries_on_when_it_is_started_again(tm
         _check_told(fleet)
 
 
+def test_a_controller_on_postgresql_killed_in_a_rollout_carries_on(
+    tmp_path: Path, new_database: Callable[[], str]
+) -> None:
+    with sailing(tmp_path, "auto", database=new_database()) as fleet:
+        fleet.launch(*BOATS)
+        rollout = fleet.begin(fleet.upload(V1), waves=WAVES)
+        fleet.await_phase(_in_wave(fleet, rollout, 1), "probation")
+        fleet.controller.kill()
+        fleet.controller.start()
+        _check_end(fleet, rollout)
+        assert not list(fleet.controller.data_dir.glob("controller.db*"))
+
+
 @pytest.mark.parametrize("kind", ["mosquitto", "amqtt"])
 def test_a_broker_killed_in_a_rollout_is_started_again_and_told_everything(tmp_path: Path, kind: str) -> None:
     """Events that a board says before the controller is back are lost with its session: boards are asked themselves."""

@@ -72,7 +72,7 @@ def _another_controller(data_dir: Path, stack: ExitStack) -> Setting:
 
 
 def _newer_schema(data_dir: Path, _: ExitStack) -> Setting:
-    path = ControllerConfig(data_dir=data_dir).database_path
+    path = data_dir / "controller.db"
     data_dir.mkdir()
     open_database(path).close()
     engine = make_engine(path)
@@ -83,7 +83,7 @@ def _newer_schema(data_dir: Path, _: ExitStack) -> Setting:
 
 
 def _no_database(data_dir: Path, _: ExitStack) -> Setting:
-    ControllerConfig(data_dir=data_dir).database_path.mkdir(parents=True)
+    (data_dir / "controller.db").mkdir(parents=True)
     return {}
 
 

@@ -31,7 +31,7 @@ FLEET = ("pi-1", "pi-2", "pi-3", "pi-4")
 class Depot:
     """`kept` are the manifests that were stored, by digest. `now_s` is the time of everything."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
         self.path = path
         self.db = open_database(path)
         self.now_s = 1000.0

@@ -56,7 +56,7 @@ def serving(
 ) -> Iterator[HttpDesk]:
     """Jobs are converted by the program `converter`; without one they stay queued."""
     config = ControllerConfig(data_dir=data_dir, fleet=FLEET, max_artifact_bytes=max_artifact_bytes, **config_values)
-    db = open_database(config.database_path)
+    db = open_database(config.database_place)
     ledger = Ledger(db)
     desk = _desk(config, ledger, shelf, converter)
     server = Server(uvicorn.Config(make_app(desk), port=0, log_config=None, lifespan="off"))

@@ -6,9 +6,11 @@ import pytest
 from tests.support.depot import FLEET, Depot
 
 
-@pytest.fixture
-def depot(tmp_path: Path) -> Iterator[Depot]:
-    depot = Depot(tmp_path / "wherry.db")
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def depot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Depot]:
+    """On either database: what is tested with it is the contract of both."""
+    sqlite = request.param == "sqlite"
+    depot = Depot(tmp_path / "wherry.db" if sqlite else request.getfixturevalue("new_database")())
     yield depot
     depot.db.close()
 

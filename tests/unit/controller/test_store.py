@@ -1,5 +1,6 @@
-"""The database: its settings, its migrations, and what it refuses."""
+"""The SQLite file: its settings, its migrations, and what it refuses."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,13 @@ from wherry.controller.operations.documents import current_epoch
 from wherry.controller.store.database import make_engine, open_database
 from wherry.controller.store.schema import MIGRATIONS
 from wherry.controller.store.tables import Base, BlobRow, DeviceRow
+
+
+@pytest.fixture
+def depot(tmp_path: Path) -> Iterator[Depot]:
+    depot = Depot(tmp_path / "wherry.db")
+    yield depot
+    depot.db.close()
 
 
 def test_migrations_lead_from_nothing_to_the_tables_that_the_code_knows(depot: Depot) -> None:
