@@ -66,8 +66,8 @@ test: setup ## everything that this machine can prove
 soak: setup ## the fault harnesses with many more tries: hours, not minutes
 	@WHERRY_SOAK=1 $(BIN)/python -m pytest $(PARALLEL) --timeout 14400 tests/faults tests/properties
 
-check: $(READY) static ## the fast one: format, lint, types, import rule, unit tests
-	@$(BIN)/python -m pytest -q $(PARALLEL) -m "not slow"
+check: $(READY) static ## the fast one: format, lint, types, import rule, unit tests without what takes long
+	@$(BIN)/python -m pytest -q $(PARALLEL) -m "not slow" tests/unit tests/packaging
 
 .PHONY: static
 static: $(READY)

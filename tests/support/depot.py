@@ -1,5 +1,7 @@
 """A controller without a network: a real database, versions, and devices that report what a test says."""
 
+import functools
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,11 +30,22 @@ SYSTEM = SystemReading(
 FLEET = ("pi-1", "pi-2", "pi-3", "pi-4")
 
 
+@functools.cache
+def _empty() -> bytes:
+    """An SQLite database with its tables: migrating takes longer than most tests of what is in it."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "empty.db"
+        open_database(path).close()
+        return path.read_bytes()
+
+
 class Depot:
     """`kept` are the manifests that were stored, by digest. `now_s` is the time of everything."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = path
+        if isinstance(path, Path) and not path.exists():
+            path.write_bytes(_empty())
         self.db = open_database(path)
         self.now_s = 1000.0
         self.kept: dict[str, bytes] = {}
