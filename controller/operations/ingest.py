@@ -35,7 +35,9 @@ def apply_status(db: Database, device: str, status: Status, *, now_s: float) -> 
         row = _device(session, device, now_s)
         if status.presence != "online" and status.session < row.session:
             return False
-        row.presence, row.session = status.presence, status.session
+        if status.presence != row.presence:
+            row.presence, row.presence_s = status.presence, now_s
+        row.session = status.session
         if status.presence == "online":
             row.last_seen_s = now_s
         return True
@@ -145,7 +147,7 @@ def _device(session: Session, device: str, now_s: float) -> DeviceRow:
     row = session.get(DeviceRow, device)
     if row is None:
         row = DeviceRow(
-            id=device, first_seen_s=now_s, last_seen_s=now_s, presence="offline", session=0,
+            id=device, first_seen_s=now_s, last_seen_s=now_s, presence="offline", presence_s=now_s, session=0,
             reported_epoch=0, reported_generation=0,
         )  # fmt: skip
         session.add(row)

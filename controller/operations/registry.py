@@ -146,15 +146,17 @@ def assignment(session: Session, version: VersionRow, variant: str, slot: str) -
 
 
 def _number(session: Session, bare: Manifest, keep: Callable[[bytes], object], now_s: float) -> VersionRow:
-    if session.get(ModelRow, bare.model) is None:
-        session.add(ModelRow(name=bare.model, created_s=now_s))
-        session.flush()
-    newest = session.scalar(select(func.max(VersionRow.number)).where(VersionRow.model == bare.model)) or 0
-    data = encode_manifest(msgspec.structs.replace(bare, version=newest + 1))
+    model = session.get(ModelRow, bare.model)
+    if model is None:
+        model = ModelRow(name=bare.model, newest=0, created_s=now_s)
+        session.add(model)
+    model.newest += 1
+    session.flush()
+    data = encode_manifest(msgspec.structs.replace(bare, version=model.newest))
     ref = describe(data)
     keep(data)
     put_blob(session, ref, now_s)
-    return VersionRow(model=bare.model, number=newest + 1, manifest=data, manifest_digest=ref.digest, created_s=now_s)
+    return VersionRow(model=bare.model, number=model.newest, manifest=data, manifest_digest=ref.digest, created_s=now_s)
 
 
 def _check_blobs(session: Session, manifest: Manifest) -> None:

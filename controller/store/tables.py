@@ -48,9 +48,24 @@ class MetaRow(Base):
 
 
 class ModelRow(Base):
+    """`newest` is the highest number that was ever given: one that was deleted is not given again."""
+
     __tablename__ = "models"
     name: Mapped[str] = mapped_column(primary_key=True)
+    newest: Mapped[int]
     created_s: Mapped[float]
+
+
+class AliasRow(Base):
+    """A name such as `stable` for a version of a model, which may be moved."""
+
+    __tablename__ = "aliases"
+    __table_args__ = (ForeignKeyConstraint(["model", "version"], ["versions.model", "versions.number"]),)
+    model: Mapped[str] = mapped_column(primary_key=True)
+    alias: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int]
+    changed_s: Mapped[float]
+    changed_by: Mapped[str]
 
 
 class BlobRow(Base):
@@ -64,7 +79,7 @@ class BlobRow(Base):
 
 
 class VersionRow(Base):
-    """Immutable but for `notes`. `content_digest` is that of the manifest before it was numbered."""
+    """Immutable but for `notes` and `retired_s`. `content_digest` is that of the manifest before it was numbered."""
 
     __tablename__ = "versions"
     __table_args__ = (UniqueConstraint("model", "content_digest"),)
@@ -77,22 +92,50 @@ class VersionRow(Base):
     notes: Mapped[str]
     created_s: Mapped[float]
     created_by: Mapped[str]
+    retired_s: Mapped[float | None]
 
 
 class DeviceRow(Base):
-    """`birth` and `reported` are the newest messages as JSON. `session` is the newest connection's."""
+    """`birth` and `reported` are the newest messages as JSON. `session` is the newest connection's.
+
+    `presence_s` is when `presence` last changed. A removed device comes back when it speaks; a decommissioned one
+    stays away until an operator takes it in again.
+    """
 
     __tablename__ = "devices"
     id: Mapped[str] = mapped_column(primary_key=True)
     first_seen_s: Mapped[float]
     last_seen_s: Mapped[float]
     presence: Mapped[str]
+    presence_s: Mapped[float]
     session: Mapped[int]
     birth: Mapped[bytes | None]
     reported: Mapped[bytes | None]
     reported_epoch: Mapped[int]
     reported_generation: Mapped[int]
     removed_s: Mapped[float | None]
+    decommissioned_s: Mapped[float | None]
+
+
+class GroupRow(Base):
+    """A query with a name."""
+
+    __tablename__ = "groups"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    query: Mapped[str]
+    changed_s: Mapped[float]
+    changed_by: Mapped[str]
+
+
+class PinRow(Base):
+    """A slot of a device that no rollout and no rollback moves, and why."""
+
+    __tablename__ = "pins"
+    device: Mapped[str] = mapped_column(ForeignKey("devices.id"), primary_key=True)
+    slot: Mapped[str] = mapped_column(primary_key=True)
+    reason: Mapped[str]
+    pinned_s: Mapped[float]
+    pinned_by: Mapped[str]
 
 
 class DesiredRow(Base):
@@ -112,12 +155,15 @@ class DesiredRow(Base):
 class RolloutRow(Base):
     """`wave` is the number of the newest open wave, from 1. `ending` is where `reverting` leads.
 
-    `evidence` is JSON of the gates' results as last judged.
+    `evidence` is JSON of the gates' results as last judged, `overrides` of the gates that an operator has overruled.
+    While it is taken back, `restore_from` is the first wave that is: 1 for all of them. `key` is the client's own name
+    for the request. One that is queued has no waves yet.
     """
 
     __tablename__ = "rollouts"
     __table_args__ = (Index("rollouts_by_model", "model", "slot", "state"),)
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    key: Mapped[str | None] = mapped_column(unique=True)
     kind: Mapped[str]
     model: Mapped[str]
     version: Mapped[int]
@@ -130,16 +176,31 @@ class RolloutRow(Base):
     wave_count: Mapped[int]
     wave_opened_s: Mapped[float]
     evidence: Mapped[bytes]
+    overrides: Mapped[bytes] = mapped_column(default=b"[]")
+    restore_from: Mapped[int] = mapped_column(default=1)
     created_s: Mapped[float]
     created_by: Mapped[str]
     ended_s: Mapped[float | None]
+
+
+class VerdictRow(Base):
+    """What the gates said when that changed: JSON of their answers, and of the evidence that they were made from."""
+
+    __tablename__ = "verdicts"
+    __table_args__ = (Index("verdicts_by_rollout", "rollout", "id"),)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    rollout: Mapped[int] = mapped_column(ForeignKey("rollouts.id"))
+    at_s: Mapped[float]
+    wave: Mapped[int]
+    results: Mapped[bytes]
+    evidence: Mapped[bytes]
 
 
 class RolloutDeviceRow(Base):
     """One device of a rollout. `wave` 0 means set apart at planning: it cannot run any variant.
 
     `sent` and `previous` are JSON of assignments; `previous` is what to give back, None where the
-    device had nothing.
+    device had nothing. `before` is JSON of how that behaved until the version was sent. `attempts` counts the sendings.
     """
 
     __tablename__ = "rollout_devices"
@@ -152,6 +213,8 @@ class RolloutDeviceRow(Base):
     standing_s: Mapped[float]
     sent: Mapped[bytes | None]
     previous: Mapped[bytes | None]
+    before: Mapped[bytes | None]
+    attempts: Mapped[int] = mapped_column(default=0)
     sent_epoch: Mapped[int]
     sent_generation: Mapped[int]
     sent_s: Mapped[float | None]
@@ -203,6 +266,18 @@ class TelemetryRow(Base):
     system: Mapped[bytes]
     confidence: Mapped[bytes | None]
     worker_cpu_share: Mapped[float | None]
+
+
+class BehaviourRow(Base):
+    """All that is known of how a version behaves in a slot of a device since it was sent there: JSON of the sums."""
+
+    __tablename__ = "behaviours"
+    device: Mapped[str] = mapped_column(ForeignKey("devices.id"), primary_key=True)
+    slot: Mapped[str] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    body: Mapped[bytes]
+    changed_s: Mapped[float]
 
 
 class LogRow(Base):
@@ -293,10 +368,24 @@ class ConversionRow(Base):
     report: Mapped[bytes | None]
 
 
+class TokenRow(Base):
+    """An API token, by its digest alone: the token itself is shown once and kept nowhere."""
+
+    __tablename__ = "tokens"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(unique=True)
+    role: Mapped[str]
+    created_s: Mapped[float]
+    created_by: Mapped[str]
+    expires_s: Mapped[float | None]
+    revoked_s: Mapped[float | None]
+
+
 class AuditRow(Base):
     """Who changed what. `detail` is JSON."""
 
     __tablename__ = "audit"
+    __table_args__ = (Index("audit_by_subject", "subject", "id"),)
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     at_s: Mapped[float]
     actor: Mapped[str]

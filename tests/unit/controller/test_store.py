@@ -17,7 +17,7 @@ from wherry.controller.operations import conversions, devices, registry
 from wherry.controller.operations.documents import current_epoch
 from wherry.controller.store.database import make_engine, open_database
 from wherry.controller.store.schema import MIGRATIONS
-from wherry.controller.store.tables import Base, BlobRow, DeviceRow
+from wherry.controller.store.tables import Base, BlobRow
 
 
 @pytest.fixture
@@ -43,11 +43,12 @@ def test_a_database_at_0001_is_brought_up_to_date_with_all_that_is_in_it(tmp_pat
         config.set_main_option("script_location", str(MIGRATIONS))
         config.attributes["connection"] = connection
         command.upgrade(config, "0001")
+        connection.exec_driver_sql(
+            "INSERT INTO devices (id, first_seen_s, last_seen_s, presence, session,"
+            " reported_epoch, reported_generation)"
+            " VALUES ('pi-1', 1.0, 2.0, 'online', 1, 0, 0)"
+        )
     with Session(engine) as session, session.begin():
-        session.add(DeviceRow(
-            id="pi-1", first_seen_s=1.0, last_seen_s=2.0, presence="online", session=1, birth=None, reported=None,
-            reported_epoch=0, reported_generation=0, removed_s=None,
-        ))  # fmt: skip
         session.add(BlobRow(digest="0" * 64, size_bytes=1, hashes=None, created_s=1.0))
     with engine.connect() as connection:
         differs = compare_metadata(MigrationContext.configure(connection), Base.metadata)

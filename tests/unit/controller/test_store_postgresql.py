@@ -129,6 +129,6 @@ def test_what_is_no_postgresql_url_is_refused(text: str) -> None:
 
 def _device(name: str) -> DeviceRow:
     return DeviceRow(
-        id=name, first_seen_s=1.0, last_seen_s=2.0, presence="online", session=1, birth=None, reported=None,
-        reported_epoch=0, reported_generation=0, removed_s=None,
+        id=name, first_seen_s=1.0, last_seen_s=2.0, presence="online", presence_s=1.0, session=1, birth=None,
+        reported=None, reported_epoch=0, reported_generation=0, removed_s=None,
     )  # fmt: skip
