@@ -7,7 +7,7 @@ import msgspec
 from wherry.protocol.types import Count, DeviceId, Name, Seconds, Share, Struct
 
 OnBreach = Literal["revert", "revert-wave", "hold"]
-"""`revert`: from all. `revert-wave`: from the open wave, earlier ones keep it. `hold`: it stays where it was committed."""
+"""`revert`: from all. `revert-wave`: from the open wave. `hold`: from nobody who has committed it."""
 
 OnAbort = Literal["keep", "revert"]
 LateJoiners = Literal["leave", "join"]
