@@ -35,7 +35,7 @@ from wherry.protocol.runtime import Family
 
 pytestmark = pytest.mark.slow
 
-MODELS = scaled(150, soak=5000)
+MODELS = scaled(100, soak=5000)
 AT_ONCE = 4
 LIMIT_S = 60.0
 """What a worker has for one model, as `worker.load_limit_s`; the sandbox gives it far less of processor time."""
