@@ -57,6 +57,8 @@ IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 RUNS = scaled(120, soak=2000)
 STEPS = 50
+ENOUGH = 2000
+"""Runs in which a sabotage is found for certain; the first that finds it is the last."""
 
 
 class Told:
@@ -339,11 +341,11 @@ def test_negative_control_verification_off_is_found(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Fetch, "_matches", lambda self, index, block: len(block) == self.ref.block_size_bytes(index))
     monkeypatch.setattr(Part, "is_whole", lambda _: True)
     with pytest.raises(AssertionError, match="a blob that is not its digest"):
-        _run(HostileBroker, 100, shrink=False)
+        _run(HostileBroker, ENOUGH, shrink=False)
 
 
 def test_negative_control_obeying_any_document_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (supervisor, desired):
         monkeypatch.setattr(module, "is_newer", lambda *_: True)
     with found_by("no_older_document_counts"):
-        _run(HostileBroker, 100, shrink=False)
+        _run(HostileBroker, ENOUGH, shrink=False)

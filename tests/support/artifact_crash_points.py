@@ -5,16 +5,41 @@ Prints every point that left something else than the whole blob or none, and at 
 
 import os
 import shutil
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from tests.support.crash_points import Killer
 from wherry.controller.adapters.artifacts import ArtifactStore, Upload
 from wherry.protocol.blob import describe, split
 
 DATA = bytes(range(256)) * 800
 REF = describe(DATA)
+CALLS = ("open", "pwrite", "ftruncate", "fsync", "rename", "replace", "unlink", "chmod")
+
+
+class Killer:
+    """Counts calls and kills this process at one of them; `torn` does half of a write first."""
+
+    def __init__(self, at: int, *, torn: bool) -> None:
+        self._at, self._torn, self._count = at, torn, 0
+
+    def arm(self) -> None:
+        for name in CALLS:
+            setattr(os, name, self._wrapped(getattr(os, name)))
+
+    def _wrapped(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any, **options: Any) -> Any:
+            self._count += 1
+            if self._count == self._at:
+                if self._torn and call.__name__ == "pwrite":
+                    handle, data, offset = arguments
+                    call(handle, data[: len(data) // 2], offset)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*arguments, **options)
+
+        return counted
 
 
 def upload(directory: Path) -> None:
