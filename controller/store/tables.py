@@ -157,13 +157,16 @@ class RolloutRow(Base):
 
     `evidence` is JSON of the gates' results as last judged, `overrides` of the gates that an operator has overruled.
     While it is taken back, `restore_from` is the first wave that is: 1 for all of them. `key` is the client's own name
-    for the request. One that is queued has no waves yet.
+    for the request, and `request` the digest of what was asked with it. One that is queued has no waves yet; it
+    `waits_for` an older rollout.
     """
 
     __tablename__ = "rollouts"
     __table_args__ = (Index("rollouts_by_model", "model", "slot", "state"),)
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     key: Mapped[str | None] = mapped_column(unique=True)
+    request: Mapped[str | None]
+    waits_for: Mapped[int | None]
     kind: Mapped[str]
     model: Mapped[str]
     version: Mapped[int]
@@ -184,7 +187,7 @@ class RolloutRow(Base):
 
 
 class VerdictRow(Base):
-    """What the gates said when that changed: JSON of their answers, and of the evidence that they were made from."""
+    """What the gates said when that changed: JSON of their answers, with the numbers that those were made from."""
 
     __tablename__ = "verdicts"
     __table_args__ = (Index("verdicts_by_rollout", "rollout", "id"),)
@@ -193,7 +196,6 @@ class VerdictRow(Base):
     at_s: Mapped[float]
     wave: Mapped[int]
     results: Mapped[bytes]
-    evidence: Mapped[bytes]
 
 
 class RolloutDeviceRow(Base):

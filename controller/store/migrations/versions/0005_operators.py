@@ -78,6 +78,8 @@ def _fleet() -> None:
 def _rollouts() -> None:
     with op.batch_alter_table("rollouts") as rollouts:
         rollouts.add_column(sa.Column("key", sa.String(), nullable=True))
+        rollouts.add_column(sa.Column("request", sa.String(), nullable=True))
+        rollouts.add_column(sa.Column("waits_for", NUMBER, nullable=True))
         rollouts.add_column(sa.Column("overrides", sa.LargeBinary(), nullable=True))
         rollouts.add_column(sa.Column("restore_from", NUMBER, nullable=False, server_default="1"))
         rollouts.create_unique_constraint("rollouts_by_key", ["key"])
@@ -95,7 +97,6 @@ def _rollouts() -> None:
         sa.Column("at_s", sa.Double(), nullable=False),
         sa.Column("wave", NUMBER, nullable=False),
         sa.Column("results", sa.LargeBinary(), nullable=False),
-        sa.Column("evidence", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(["rollout"], ["rollouts.id"]),
         sa.PrimaryKeyConstraint("id"),
     )
