@@ -3,10 +3,10 @@
 from collections import Counter, deque
 from collections.abc import Sequence
 
-from wherry.agent.core.distances import clumping
 from wherry.agent.core.drift import Baseline
 from wherry.agent.core.growth import Trace
 from wherry.agent.worker.messages import Window
+from wherry.protocol.distances import clumping
 from wherry.protocol.latency import LatencySketch, LatencyWindow
 from wherry.protocol.profile import CONFIDENCE_BINS, MAX_CLASSES, Profile
 

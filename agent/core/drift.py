@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from wherry.agent.core.distances import OTHERS, Distance, merged, psi, psi_noise, shift, shift_noise
+from wherry.protocol.distances import OTHERS, Distance, merged, psi, psi_noise, shift, shift_noise
 from wherry.protocol.manifest import HealthLimits
 from wherry.protocol.profile import CONFIDENCE_BINS, Confidence, Predictions, Profile
 from wherry.protocol.types import Count

@@ -26,17 +26,29 @@ class Promote(Struct, frozen=True, kw_only=True):
 
 
 class Send(Struct, frozen=True, kw_only=True):
-    """Put the variant into the device's desired document, and record what was there before."""
+    """Put the variant into the device's desired document, and record what was there before.
+
+    Once more where the device is being retried: what was there before the first time is what to give back.
+    """
 
     device: str
     variant: str
 
 
+class Join(Struct, frozen=True, kw_only=True):
+    """Take a late joiner in; wave 0 sets it apart, with the reason."""
+
+    device: str
+    wave: int
+    reason: str = ""
+
+
 class Revert(Struct, frozen=True, kw_only=True):
-    """Stop, and begin to take the version back; `ending` is the state once that is done."""
+    """Stop, and begin to take the version back from the wave `restore_from` on; `ending` is where that ends."""
 
     ending: End
     reason: str
+    restore_from: int = 1
 
 
 class Restore(Struct, frozen=True, kw_only=True):
@@ -56,4 +68,4 @@ class Finish(Struct, frozen=True, kw_only=True):
     reason: str
 
 
-Action = Classify | Judge | Promote | Send | Revert | Restore | Finish
+Action = Classify | Judge | Promote | Send | Join | Revert | Restore | Finish

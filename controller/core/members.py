@@ -2,30 +2,44 @@
 
 from typing import Literal
 
+from wherry.controller.core.behaviour import Behaviour
 from wherry.controller.core.plan import RolloutPlan
 from wherry.protocol.down.desired import Assignment
-from wherry.protocol.latency import LatencySketch
 from wherry.protocol.manifest import Variant
 from wherry.protocol.types import Struct
 from wherry.protocol.up import Birth
 from wherry.protocol.up.reported import SlotReport
 
 Standing = Literal[
-    "waiting", "sent", "in-progress", "committed", "rejected", "reverted", "silent", "incompatible", "removed"
-]
+    "waiting", "sent", "in-progress", "retrying",
+    "committed", "rejected", "reverted", "silent", "incompatible", "removed", "released",
+]  # fmt: skip
 """Told apart in `core.standing`."""
 
 Order = tuple[int, int]
 """(epoch, generation) of a desired document."""
 
-State = Literal["running", "paused", "reverting", "completed", "reverted", "held", "aborted"]
+State = Literal["queued", "running", "paused", "reverting", "completed", "reverted", "held", "aborted"]
 Kind = Literal["rollout", "rollback"]
 End = Literal["completed", "reverted", "held", "aborted"]
 LIVE: tuple[State, ...] = ("running", "paused", "reverting")
+"""In which the engine has something to do. One that is queued has no devices yet."""
+
+
+class Override(Struct, frozen=True, kw_only=True):
+    """An operator overruled a gate of one rollout, from `at_s` on."""
+
+    gate: str
+    reason: str
+    actor: str
+    at_s: float
 
 
 class Rollout(Struct, frozen=True, kw_only=True):
-    """`wave` is the newest open one, from 1. `ending` is where `reverting` leads, and `reason` why."""
+    """`wave` is the newest open one, from 1. `ending` is where `reverting` leads, and `reason` why.
+
+    `restore_from` is the first wave that is taken back while `reverting`.
+    """
 
     plan: RolloutPlan
     variants: tuple[Variant, ...]
@@ -36,15 +50,22 @@ class Rollout(Struct, frozen=True, kw_only=True):
     kind: Kind = "rollout"
     ending: End = "reverted"
     reason: str = ""
+    created_s: float = 0.0
+    restore_from: int = 1
+    overrides: tuple[Override, ...] = ()
 
 
 class Sent(Struct, frozen=True, kw_only=True):
-    """The version was put into the device's desired document. `previous` is what to give back."""
+    """The version was put into the device's desired document, for the `attempts`-th time.
+
+    `previous` is what to give back.
+    """
 
     assignment: Assignment
     previous: Assignment | None
     order: Order
     at_s: float
+    attempts: int = 1
 
 
 class Restored(Struct, frozen=True, kw_only=True):
@@ -54,17 +75,11 @@ class Restored(Struct, frozen=True, kw_only=True):
     at_s: float
 
 
-class Evidence(Struct, frozen=True, kw_only=True):
-    """What the version did on one device since it was sent there, and how fast its predecessor was."""
-
-    inferences: int = 0
-    errors: int = 0
-    latency: LatencySketch = LatencySketch()
-    before: LatencySketch = LatencySketch()
-
-
 class Member(Struct, frozen=True, kw_only=True):
-    """One device of a rollout; `wave` 0 is set apart. `standing` is as last recorded, since `standing_s`."""
+    """One device of a rollout; `wave` 0 is set apart. `standing` is as last recorded, since `standing_s`.
+
+    `behaviour` is that of the version since it was sent to the device, `before` what was known then of its predecessor.
+    """
 
     device: str
     wave: int
@@ -74,7 +89,10 @@ class Member(Struct, frozen=True, kw_only=True):
     accepted: Order = (0, 0)
     sent: Sent | None = None
     restored: Restored | None = None
-    evidence: Evidence = Evidence()
+    presence: str = "online"
+    presence_s: float = 0.0
+    behaviour: Behaviour = Behaviour()
+    before: Behaviour = Behaviour()
     standing: Standing = "waiting"
     reason: str = ""
     standing_s: float = 0.0

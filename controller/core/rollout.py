@@ -7,31 +7,42 @@ Rules upheld here:
 - A rollout that is held or aborted leaves nobody behind who would begin, or finish, without a gate that
   watches: who has not settled is given back what it had. Only a rollback that is held is left to those
   who come late, since what they had is what everybody was to leave.
-- A device is sent the version once. One that has its artifact in quarantine is not sent it.
+- A device is sent the version once, and again only where it failed in a way that the plan retries. One that has its
+  artifact in quarantine is not sent it.
+- Nothing is sent outside a maintenance window, or faster than the plan allows. Whatever is taken back is taken back
+  at once.
+- Late joiners come in with the last wave, and pass its gates.
 - Every rollout ends completed, reverted, held or aborted, and says why. Completed needs a commit.
 - Deciding twice on the same rows gives the same actions; once they are carried out, none is decided again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from wherry.controller.core.actions import Action, Classify, Finish, Judge, Promote, Restore, Revert, Send
-from wherry.controller.core.compatibility import Fit, choose
+from wherry.controller.core import windows
+from wherry.controller.core.actions import Action, Classify, Finish, Join, Judge, Promote, Restore, Revert, Send
+from wherry.controller.core.candidate import Candidate
+from wherry.controller.core.compatibility import Fit, Misfit, choose
 from wherry.controller.core.gates import GateResult, WaveEvidence, judge
 from wherry.controller.core.members import LIVE, Member, Rollout
 from wherry.controller.core.standing import AT_REST, FAILED, UNSETTLED, stand
 from wherry.protocol.up.reported import SlotReport
 
+RATE_PERIOD_S = 60.0
 
-def decide(rollout: Rollout, members: Sequence[Member], now_s: float) -> list[Action]:
-    """What to do now. `members` are all devices of the rollout."""
+
+def decide(
+    rollout: Rollout, members: Sequence[Member], now_s: float, newcomers: Iterable[Candidate] = ()
+) -> list[Action]:
+    """What to do now. `members` are all devices of the rollout, `newcomers` those that might come in as well."""
     if rollout.state not in LIVE:
         return []
     current, actions = _look(rollout, members, now_s)
     if rollout.state == "reverting":
         return actions + _take_back(rollout, current, now_s)
-    return actions + _carry_on(rollout, current, now_s)
+    joining = _join(rollout, current, newcomers)
+    return [*actions, *joining, *_carry_on(rollout, current, now_s, joining=bool(joining))]
 
 
 def leave(rollout: Rollout, members: Sequence[Member], now_s: float) -> list[Action]:
@@ -42,47 +53,93 @@ def leave(rollout: Rollout, members: Sequence[Member], now_s: float) -> list[Act
 
 def _look(rollout: Rollout, members: Sequence[Member], now_s: float) -> tuple[list[Member], list[Action]]:
     """The members as they stand now, and what of that is new."""
-    current = [_restand(rollout, member, now_s) for member in members]
+    shut = _shut(rollout, now_s)
+    current = [_restand(rollout, member, now_s, shut) for member in members]
     news: list[Action] = [
         Classify(device=now.device, standing=now.standing, reason=now.reason)
         for old, now in zip(members, current, strict=True)
-        if (old.standing, old.reason) != (now.standing, now.reason)
+        if old is not now
     ]
     return current, news
 
 
-def _restand(rollout: Rollout, member: Member, now_s: float) -> Member:
-    place = stand(rollout, member, now_s)
+def _shut(rollout: Rollout, now_s: float) -> str:
+    """Until when nothing is sent; empty where versions may be sent now."""
+    if windows.is_open(rollout.plan.windows, now_s):
+        return ""
+    opening = windows.next_opening(rollout.plan.windows, now_s)
+    return f"waits for the window that opens {opening[1]}" if opening is not None else "no window opens any more"
+
+
+def _restand(rollout: Rollout, member: Member, now_s: float, shut: str) -> Member:
+    place = stand(rollout, member, now_s, shut=shut)
+    if (place.standing, place.reason) == (member.standing, member.reason):
+        return member
     since_s = member.standing_s if place.standing == member.standing else now_s
     return msgspec.structs.replace(member, standing=place.standing, reason=place.reason, standing_s=since_s)
 
 
-def _carry_on(rollout: Rollout, members: Sequence[Member], now_s: float) -> list[Action]:
+def judged(rollout: Rollout, members: Sequence[Member], now_s: float) -> tuple[GateResult, ...]:
+    """What the gates say of the open wave. `members` stand as they do at `now_s`."""
     opened = tuple(entry for entry in members if 0 < entry.wave <= rollout.wave)
-    evidence = WaveEvidence(plan=rollout.plan, wave=rollout.wave, members=opened, now_s=now_s)
-    results = judge(evidence)
+    return judge(WaveEvidence(rollout=rollout, members=opened, now_s=now_s))
+
+
+def _join(rollout: Rollout, members: Sequence[Member], newcomers: Iterable[Candidate]) -> list[Action]:
+    known = {entry.device for entry in members}
+    joining: list[Action] = []
+    for newcomer in newcomers if rollout.plan.late_joiners == "join" else ():
+        fit = choose(rollout.variants, newcomer.birth, rollout.plan.slot) if newcomer.birth is not None else None
+        if not isinstance(fit, Misfit):
+            joining.append(Join(device=newcomer.device, wave=rollout.wave_count))
+        elif newcomer.device not in known:
+            joining.append(Join(device=newcomer.device, wave=0, reason=fit.reason))
+    return joining
+
+
+def _carry_on(rollout: Rollout, members: Sequence[Member], now_s: float, *, joining: bool) -> list[Action]:
+    results = judged(rollout, members, now_s)
     actions: list[Action] = [Judge(results=results)]
     breaches = [result for result in results if result.verdict == "breach"]
     if breaches:
         return actions + _stop(rollout, members, breaches)
     if rollout.state == "paused":
         return actions
-    if any(result.verdict == "wait" for result in results):
-        return actions + _send(rollout, members, rollout.wave)
+    if joining or any(result.verdict == "wait" for result in results):
+        return actions + _send(rollout, members, rollout.wave, now_s)
     if rollout.wave < rollout.wave_count:
-        return [*actions, Promote(wave=rollout.wave + 1), *_send(rollout, members, rollout.wave + 1)]
+        return [*actions, Promote(wave=rollout.wave + 1), *_send(rollout, members, rollout.wave + 1, now_s)]
     return [*actions, Finish(state="completed", reason=_summary(members))]
 
 
-def _send(rollout: Rollout, members: Sequence[Member], wave: int) -> list[Action]:
+def _send(rollout: Rollout, members: Sequence[Member], wave: int, now_s: float) -> list[Action]:
     actions: list[Action] = []
+    if not windows.is_open(rollout.plan.windows, now_s):
+        return actions
+    budget = _budget(rollout, members, now_s)
     for member in members:
-        if not 0 < member.wave <= wave or member.standing != "waiting" or member.birth is None:
+        if len(actions) >= budget:
+            break
+        if not 0 < member.wave <= wave or member.birth is None or not _is_due(rollout, member, now_s):
             continue
         fit = choose(rollout.variants, member.birth, rollout.plan.slot)
         if isinstance(fit, Fit):
             actions.append(Send(device=member.device, variant=fit.variant))
     return actions
+
+
+def _budget(rollout: Rollout, members: Sequence[Member], now_s: float) -> float:
+    """To how many more devices the version may be sent now."""
+    limit = rollout.plan.max_sends_per_minute
+    if limit is None:
+        return float("inf")
+    return limit - sum(entry.sent is not None and 0 <= now_s - entry.sent.at_s < RATE_PERIOD_S for entry in members)
+
+
+def _is_due(rollout: Rollout, member: Member, now_s: float) -> bool:
+    if member.standing == "retrying":
+        return not 0 <= now_s - member.standing_s < rollout.plan.retry_after_s
+    return member.standing == "waiting"
 
 
 def _stop(rollout: Rollout, members: Sequence[Member], breaches: Sequence[GateResult]) -> list[Action]:
@@ -91,7 +148,17 @@ def _stop(rollout: Rollout, members: Sequence[Member], breaches: Sequence[GateRe
     if rollout.plan.on_breach == "hold":
         recalled = _recall(members) if rollout.kind == "rollout" else []
         return [*recalled, Finish(state="held", reason=told)]
-    return [Revert(ending="reverted", reason=told), *_restore(members)]
+    if rollout.plan.on_breach == "revert-wave" and rollout.wave > 1:
+        told += f"; taken back from wave {rollout.wave} on, earlier waves keep it"
+        first = rollout.wave
+    else:
+        first = 1
+    return [Revert(ending="reverted", reason=told, restore_from=first), *_restore(_concerned(members, first))]
+
+
+def _concerned(members: Sequence[Member], restore_from: int) -> list[Member]:
+    """From whom the version is taken back: who has not settled would go on without a gate that watches."""
+    return [entry for entry in members if entry.wave >= restore_from or entry.standing in UNSETTLED]
 
 
 def _restore(members: Sequence[Member]) -> list[Action]:
@@ -104,7 +171,7 @@ def _recall(members: Sequence[Member]) -> list[Action]:
 
 
 def _take_back(rollout: Rollout, members: Sequence[Member], now_s: float) -> list[Action]:
-    restores = _restore(members)
+    restores = _restore(_concerned(members, rollout.restore_from))
     if restores:
         return restores
     taken = [entry for entry in members if entry.restored is not None]

@@ -3,12 +3,14 @@
     waiting       not sent yet: its wave is not open, or it has not said what it can run
     sent          the desired document names the version; the device has not accepted it yet
     in-progress   the device has accepted it, and is fetching, testing or watching it
+    retrying      it failed in a way that the plan tries again, and will be sent once more
     committed     the device serves it, and its own probation is over
     rejected      the device refused it before the switch, or holds its artifact in quarantine
     reverted      the device took it back by itself
     silent        nothing decided before the deadline, for whatever reason
     incompatible  no variant runs on it; never sent, never a success
     removed       the operator has removed the device
+    released      the operator has taken the device out of the rollout
 
 Standings are derived from what the device last reported, so a late returner that commits after all is
 counted as committed. They are frozen once the version has been taken back by the rollout. A device that
@@ -16,18 +18,21 @@ fetches a committed version once more, since its file was damaged on disk, still
 disk speaks against nothing but itself.
 """
 
+from typing import get_args
+
 from wherry.controller.core.compatibility import Misfit, choose
-from wherry.controller.core.members import Member, Order, Rollout, Standing
+from wherry.controller.core.members import Member, Order, Rollout, Sent, Standing
+from wherry.controller.core.plan import FailureClass
 from wherry.protocol.down.desired import Assignment
 from wherry.protocol.types import Struct
 from wherry.protocol.up.reported import SlotReport
 
 FAILED: frozenset[Standing] = frozenset({"rejected", "reverted", "silent"})
-PENDING: frozenset[Standing] = frozenset({"waiting", "sent", "in-progress"})
-UNSETTLED: frozenset[Standing] = frozenset({"sent", "in-progress", "silent"})
+PENDING: frozenset[Standing] = frozenset({"waiting", "sent", "in-progress", "retrying"})
+UNSETTLED: frozenset[Standing] = frozenset({"sent", "in-progress", "retrying", "silent"})
 """Sent the version, and not known to have ended with it: a silent one may still begin when it returns."""
 
-UNCOUNTED: frozenset[Standing] = frozenset({"incompatible", "removed"})
+UNCOUNTED: frozenset[Standing] = frozenset({"incompatible", "removed", "released"})
 """Neither success nor failure: the version never had its chance there."""
 
 AT_REST = ("empty", "running", "safe-mode")
@@ -39,18 +44,36 @@ class Place(Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
-def stand(rollout: Rollout, member: Member, now_s: float) -> Place:
-    """Where the member stands at `now_s`."""
+def stand(rollout: Rollout, member: Member, now_s: float, *, shut: str = "") -> Place:
+    """Where the member stands at `now_s`. `shut` says until when no version is sent, where that is so."""
     if member.wave == 0 or member.restored is not None:
         return Place(standing=member.standing, reason=member.reason)
     if not member.known:
         return Place(standing="removed", reason="the device was removed from the fleet")
     if member.sent is None:
-        return _before_sending(rollout, member, now_s)
+        return _before_sending(rollout, member, now_s, shut)
     place = progress(member.sent.assignment, member.sent.order, member.report, member.accepted)
     if place.standing in PENDING and now_s >= member.sent.at_s + rollout.plan.device_deadline_s:
-        return Place(standing="silent", reason=_silence(place, rollout.plan.device_deadline_s))
+        place = Place(standing="silent", reason=_silence(place, rollout.plan.device_deadline_s))
+    if place.standing in FAILED and _is_tried_again(rollout, member, member.sent, place.standing):
+        return Place(standing="retrying", reason=f"after {place.reason or place.standing}")
     return place
+
+
+def failure_class(standing: Standing, report: SlotReport | None) -> FailureClass | None:
+    """In which way a device has failed; None for one that has not, or in a way that has no name."""
+    if standing == "silent":
+        return "silent"
+    phase = report.outcome.phase if standing in FAILED and report is not None and report.outcome is not None else None
+    return next((name for name in get_args(FailureClass) if name == phase), None)
+
+
+def _is_tried_again(rollout: Rollout, member: Member, sent: Sent, standing: Standing) -> bool:
+    """An artifact in quarantine is never sent again: the device would refuse it."""
+    kind = failure_class(standing, member.report)
+    if kind is None or quarantine_reason(member.report, sent.assignment.artifact) is not None:
+        return False
+    return sent.attempts <= rollout.plan.retries.get(kind, 0)
 
 
 def progress(assignment: Assignment, order: Order, report: SlotReport | None, accepted: Order) -> Place:
@@ -79,7 +102,9 @@ def quarantine_reason(report: SlotReport | None, artifact: str) -> str | None:
     return next((entry.reason for entry in entries if entry.artifact == artifact), None)
 
 
-def _before_sending(rollout: Rollout, member: Member, now_s: float) -> Place:
+def _before_sending(rollout: Rollout, member: Member, now_s: float, shut: str) -> Place:
+    if member.wave > rollout.wave + 1:
+        return Place(standing="waiting", reason=f"wave {member.wave} is not open")
     if member.birth is None:
         overdue = now_s >= rollout.wave_opened_s + rollout.plan.device_deadline_s
         if member.wave <= rollout.wave and overdue:
@@ -94,7 +119,7 @@ def _before_sending(rollout: Rollout, member: Member, now_s: float) -> Place:
     found_bad = quarantine_reason(member.report, artifact)
     if found_bad is not None:
         return Place(standing="rejected", reason=f"in quarantine on the device, not sent again: {found_bad}")
-    return Place(standing="waiting", reason="" if member.wave <= rollout.wave else f"wave {member.wave} is not open")
+    return Place(standing="waiting", reason=shut if member.wave <= rollout.wave else f"wave {member.wave} is not open")
 
 
 def _silence(place: Place, deadline_s: float) -> str:

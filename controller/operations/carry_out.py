@@ -4,15 +4,17 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from wherry.controller.core.actions import Action, Classify, Finish, Judge, Promote, Restore, Revert, Send
+from wherry.controller.core.actions import Action, Classify, Finish, Join, Judge, Promote, Restore, Revert, Send
+from wherry.controller.core.gates import GateResult
 from wherry.controller.core.rollout import decide, leave
 from wherry.controller.core.standing import quarantine_reason
-from wherry.controller.operations import audit, registry
+from wherry.controller.operations import audit, behaviours, registry, verdicts
 from wherry.controller.operations.documents import assignment_of, want
 from wherry.controller.operations.fleet import report_of
+from wherry.controller.operations.late import newcomers
 from wherry.controller.operations.members import assignment, load
 from wherry.controller.store.tables import DesiredRow, DeviceRow, RolloutDeviceRow, RolloutRow, VersionRow
 from wherry.protocol.down.desired import Assignment
@@ -23,7 +25,8 @@ from wherry.protocol.up.reported import SlotReport
 def step(session: Session, row: RolloutRow, now_s: float) -> tuple[str, ...]:
     """Carry one rollout on by what is known now; the devices that have a new desired document."""
     rollout, members = load(session, row)
-    return _carry_out(session, row, decide(rollout, members, now_s), now_s)
+    late = newcomers(session, row, rollout.plan) if rollout.plan.late_joiners == "join" else ()
+    return _carry_out(session, row, decide(rollout, members, now_s, late), now_s)
 
 
 def recall(session: Session, row: RolloutRow, now_s: float) -> None:
@@ -49,30 +52,48 @@ def _classify(session: Session, row: RolloutRow, action: Classify, now_s: float)
     entry.reason = action.reason
 
 
-def _judge(_session: Session, row: RolloutRow, action: Judge, _now_s: float) -> None:
+def _judge(session: Session, row: RolloutRow, action: Judge, now_s: float) -> None:
+    before = msgspec.json.decode(row.evidence, type=tuple[GateResult, ...])
+    if verdicts.differ(before, action.results):
+        verdicts.keep(session, row, action.results, now_s)
     row.evidence = msgspec.json.encode(action.results)
 
 
 def _promote(session: Session, row: RolloutRow, action: Promote, now_s: float) -> None:
+    gates = msgspec.json.decode(row.evidence, type=tuple[GateResult, ...])
+    verdicts.keep(session, row, gates, now_s)
     row.wave, row.wave_opened_s = action.wave, now_s
-    gates = msgspec.json.decode(row.evidence)
     _tell(session, row, "rollout-promoted", now_s, wave=action.wave, evidence=gates)
+
+
+def _join(session: Session, row: RolloutRow, action: Join, now_s: float) -> None:
+    entry = session.get(RolloutDeviceRow, (row.id, action.device))
+    if entry is None:
+        entry = new_entry(row, action.device, action.wave, behind(session, row), now_s)
+        session.add(entry)
+    entry.wave, entry.standing_s = action.wave, now_s
+    entry.standing, entry.reason = ("incompatible", action.reason) if action.wave == 0 else ("waiting", "")
+    _tell(session, row, "rollout-joined", now_s, device=action.device, wave=action.wave, reason=action.reason)
+    session.flush()
 
 
 def _send(session: Session, row: RolloutRow, action: Send, now_s: float) -> None:
     entry = session.get_one(RolloutDeviceRow, (row.id, action.device))
     version = session.get_one(VersionRow, (row.model, row.version))
     wanted = registry.assignment(session, version, action.variant, row.slot)
-    previous = _incumbent(session, action.device, row.slot, wanted)
+    if entry.sent is None:  # what was there before the first of several attempts is what to give back
+        previous = _incumbent(session, action.device, row.slot, wanted)
+        entry.previous = msgspec.json.encode(previous) if previous is not None else None
+        entry.before = behaviours.of(session, action.device, previous) if previous is not None else None
+    behaviours.begin(session, action.device, wanted)
     order = want(session, action.device, row.slot, wanted, now_s=now_s)
-    entry.sent = msgspec.json.encode(wanted)
-    entry.previous = msgspec.json.encode(previous) if previous is not None else None
+    entry.sent, entry.attempts = msgspec.json.encode(wanted), entry.attempts + 1
     (entry.sent_epoch, entry.sent_generation), entry.sent_s = order, now_s
     entry.standing, entry.reason, entry.standing_s = "sent", "", now_s
 
 
 def _revert(session: Session, row: RolloutRow, action: Revert, now_s: float) -> None:
-    row.state, row.ending, row.reason = "reverting", action.ending, action.reason
+    row.state, row.ending, row.reason, row.restore_from = "reverting", action.ending, action.reason, action.restore_from
     _tell(session, row, "rollout-reverting", now_s, reason=action.reason)
 
 
@@ -91,6 +112,7 @@ _HANDS: dict[type[Action], Callable[[Session, RolloutRow, Any, float], None]] = 
     Classify: _classify,
     Judge: _judge,
     Promote: _promote,
+    Join: _join,
     Send: _send,
     Revert: _revert,
     Restore: _restore,
@@ -100,6 +122,19 @@ _HANDS: dict[type[Action], Callable[[Session, RolloutRow, Any, float], None]] = 
 
 def _tell(session: Session, row: RolloutRow, action: str, now_s: float, **detail: object) -> None:
     audit.record(session, action, f"rollout {row.id}", now_s=now_s, actor=audit.ENGINE, **detail)
+
+
+def new_entry(row: RolloutRow, device: str, wave: int, position: int, now_s: float) -> RolloutDeviceRow:
+    return RolloutDeviceRow(
+        rollout=row.id, device=device, wave=wave, position=position, standing="waiting", reason="", attempts=0,
+        standing_s=now_s, sent_epoch=0, sent_generation=0, restored_epoch=0, restored_generation=0,
+    )  # fmt: skip
+
+
+def behind(session: Session, row: RolloutRow) -> int:
+    """The position after the last device of the rollout."""
+    last = select(func.max(RolloutDeviceRow.position)).where(RolloutDeviceRow.rollout == row.id)
+    return (session.scalar(last) or 0) + 1
 
 
 def _incumbent(session: Session, device: str, slot: str, wanted: Assignment) -> Assignment | None:

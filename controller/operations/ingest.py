@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.orm import Session
 
+from wherry.controller.operations import behaviours
 from wherry.controller.operations.documents import overtake
 from wherry.controller.store.database import Database
 from wherry.controller.store.insert import insert_new
@@ -80,7 +81,11 @@ def apply_event(db: Database, device: str, event: Event, *, now_s: float) -> boo
         "kind": event.kind,
         "body": msgspec.json.encode(event),
     }
-    return _once(db, EventRow, [values], device, now_s)
+    with db.write() as session:
+        new = _keep(session, EventRow, [values], device, now_s)
+        if new:
+            behaviours.add_event(session, device, event, now_s=now_s)
+        return new
 
 
 def apply_telemetry(db: Database, device: str, telemetry: Telemetry, *, now_s: float) -> bool:
@@ -107,7 +112,11 @@ def apply_telemetry(db: Database, device: str, telemetry: Telemetry, *, now_s: f
         "confidence": msgspec.json.encode(telemetry.confidence),
         "worker_cpu_share": telemetry.worker_cpu_share,
     }
-    return _once(db, TelemetryRow, [values], device, now_s)
+    with db.write() as session:
+        new = _keep(session, TelemetryRow, [values], device, now_s)
+        if new:
+            behaviours.add_window(session, device, telemetry, now_s=now_s)
+        return new
 
 
 def apply_log(db: Database, device: str, log: Log, *, now_s: float) -> bool:
@@ -125,7 +134,8 @@ def apply_log(db: Database, device: str, log: Log, *, now_s: float) -> bool:
         }
         for number, line in enumerate(log.lines)
     ]
-    return _once(db, LogRow, values, device, now_s)
+    with db.write() as session:
+        return _keep(session, LogRow, values, device, now_s)
 
 
 def _bound(*counts: int) -> None:
@@ -134,13 +144,12 @@ def _bound(*counts: int) -> None:
             raise Malformed(f"a counter of {count}, more than {MAX_COUNT}")
 
 
-def _once(db: Database, table: type[Base], values: list[dict[str, Any]], device: str, now_s: float) -> bool:
+def _keep(session: Session, table: type[Base], values: list[dict[str, Any]], device: str, now_s: float) -> bool:
     """Insert what is new by the table's unique key; whether anything was."""
-    with db.write() as session:
-        _device(session, device, now_s).last_seen_s = now_s
-        session.flush()
-        new = [insert_new(session, table, entry) for entry in values]
-        return any(new)
+    _device(session, device, now_s).last_seen_s = now_s
+    session.flush()
+    new = [insert_new(session, table, entry) for entry in values]
+    return any(new)
 
 
 def _device(session: Session, device: str, now_s: float) -> DeviceRow:

@@ -1,21 +1,24 @@
 """Rows to what the engine knows: a rollout and its members, read in one transaction."""
 
-from typing import cast
+from functools import lru_cache
+from typing import Any, cast
 
 import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import Row, Select, and_, select
 from sqlalchemy.orm import Session
 
-from wherry.controller.core.members import End, Evidence, Kind, Member, Restored, Rollout, Sent, Standing, State
+from wherry.controller.core.behaviour import Behaviour
+from wherry.controller.core.members import End, Kind, Member, Override, Restored, Rollout, Sent, Standing, State
 from wherry.controller.core.plan import RolloutPlan
-from wherry.controller.operations.fleet import birth_of, report_of
-from wherry.controller.store.tables import DeviceRow, RolloutDeviceRow, RolloutRow, TelemetryRow, VersionRow
+from wherry.controller.store.tables import BehaviourRow, DeviceRow, RolloutDeviceRow, RolloutRow, VersionRow
 from wherry.protocol.down.desired import Assignment
-from wherry.protocol.latency import LatencySketch, LatencyWindow
 from wherry.protocol.manifest import decode_manifest
+from wherry.protocol.up import Birth, Reported
+from wherry.protocol.up.reported import SlotReport
 
-MAX_WINDOWS = 200
-"""Of one device, the newest, whose latencies are merged for one comparison."""
+NOTHING = Behaviour()
+KEPT_DECODED = 200_000
+"""Of each kind: two for every device of the largest fleet that one controller is measured with."""
 
 
 def load(session: Session, row: RolloutRow) -> tuple[Rollout, list[Member]]:
@@ -31,102 +34,100 @@ def load(session: Session, row: RolloutRow) -> tuple[Rollout, list[Member]]:
         kind=cast("Kind", row.kind),
         ending=cast("End", row.ending),
         reason=row.reason,
+        created_s=row.created_s,
+        restore_from=row.restore_from,
+        overrides=msgspec.json.decode(row.overrides, type=tuple[Override, ...]),
     )
-    counts = _counts(session, row)
-    found = session.execute(
-        select(RolloutDeviceRow, DeviceRow)
-        .join(DeviceRow, DeviceRow.id == RolloutDeviceRow.device)
-        .where(RolloutDeviceRow.rollout == row.id)
-        .order_by(RolloutDeviceRow.wave, RolloutDeviceRow.position)
-    )
-    members = [_member(row, entry, device) for entry, device in found]
-    return rollout, [_with_evidence(session, rollout, member, counts.get(member.device)) for member in members]
+    return rollout, [_member(row.slot, found) for found in session.execute(_columns(row))]
 
 
 def assignment(body: bytes | None) -> Assignment | None:
-    return msgspec.json.decode(body, type=Assignment) if body is not None else None
+    return _assignment(body) if body is not None else None
 
 
-def _member(row: RolloutRow, entry: RolloutDeviceRow, device: DeviceRow) -> Member:
+def behaviour(body: bytes | None) -> Behaviour:
+    return _behaviour(body) if body is not None else NOTHING
+
+
+def _columns(row: RolloutRow) -> Select[*tuple[Any, ...]]:
+    """Columns and not objects: this is read at every tick, for every device."""
+    entry, device, seen = RolloutDeviceRow, DeviceRow, BehaviourRow
+    same = and_(
+        seen.device == entry.device, seen.slot == row.slot, seen.model == row.model, seen.version == row.version
+    )
+    return (
+        select(
+            entry.device, entry.wave, entry.standing, entry.reason, entry.standing_s, entry.sent, entry.previous,
+            entry.before, entry.attempts, entry.sent_epoch, entry.sent_generation, entry.sent_s,
+            entry.restored_epoch, entry.restored_generation, entry.restored_s,
+            device.removed_s, device.decommissioned_s, device.birth, device.reported, device.reported_epoch,
+            device.reported_generation, device.presence, device.presence_s, seen.body,
+        )
+        .join(device, device.id == entry.device)
+        .join(seen, same, isouter=True)
+        .where(entry.rollout == row.id)
+        .order_by(entry.wave, entry.position)
+    )  # fmt: skip
+
+
+def _member(slot: str, found: Row[Any]) -> Member:
+    sent = _sent(found)
     return Member(
-        device=entry.device,
-        wave=entry.wave,
-        known=device.removed_s is None,
-        birth=birth_of(device),
-        report=report_of(device, row.slot),
-        accepted=(device.reported_epoch, device.reported_generation),
-        sent=_sent(entry),
-        restored=_restored(entry),
-        standing=cast("Standing", entry.standing),
-        reason=entry.reason,
-        standing_s=entry.standing_s,
+        device=found.device,
+        wave=found.wave,
+        known=found.removed_s is None and found.decommissioned_s is None,
+        birth=_birth(found.birth) if found.birth is not None else None,
+        report=_report(found.reported, slot) if found.reported is not None else None,
+        accepted=(found.reported_epoch, found.reported_generation),
+        sent=sent,
+        restored=_restored(found),
+        presence=found.presence,
+        presence_s=found.presence_s,
+        behaviour=behaviour(found.body) if sent is not None else NOTHING,
+        before=behaviour(found.before),
+        standing=cast("Standing", found.standing),
+        reason=found.reason,
+        standing_s=found.standing_s,
     )
 
 
-def _sent(entry: RolloutDeviceRow) -> Sent | None:
-    sent = assignment(entry.sent)
-    if sent is None or entry.sent_s is None:
+def _sent(found: Row[Any]) -> Sent | None:
+    if found.sent is None or found.sent_s is None:
         return None
     return Sent(
-        assignment=sent,
-        previous=assignment(entry.previous),
-        order=(entry.sent_epoch, entry.sent_generation),
-        at_s=entry.sent_s,
+        assignment=_assignment(found.sent),
+        previous=assignment(found.previous),
+        order=(found.sent_epoch, found.sent_generation),
+        at_s=found.sent_s,
+        attempts=found.attempts,
     )
 
 
-def _restored(entry: RolloutDeviceRow) -> Restored | None:
-    if entry.restored_s is None:
+def _restored(found: Row[Any]) -> Restored | None:
+    if found.restored_s is None:
         return None
-    return Restored(order=(entry.restored_epoch, entry.restored_generation), at_s=entry.restored_s)
+    return Restored(order=(found.restored_epoch, found.restored_generation), at_s=found.restored_s)
 
 
-def _counts(session: Session, row: RolloutRow) -> dict[str, tuple[int, int]]:
-    """Inferences and errors of the version by device, since it was sent there."""
-    rows = session.execute(
-        select(TelemetryRow.device, func.sum(TelemetryRow.inferences), func.sum(TelemetryRow.errors))
-        .join(RolloutDeviceRow, RolloutDeviceRow.device == TelemetryRow.device)
-        .where(
-            RolloutDeviceRow.rollout == row.id,
-            TelemetryRow.slot == row.slot,
-            TelemetryRow.model == row.model,
-            TelemetryRow.version == row.version,
-            TelemetryRow.received_s >= RolloutDeviceRow.sent_s,
-        )
-        .group_by(TelemetryRow.device)
-    )
-    return {device: (int(inferences), int(errors)) for device, inferences, errors in rows}
+# What a row says does not change with the moment at which it is read, so nothing is decoded twice.
 
 
-def _with_evidence(session: Session, rollout: Rollout, member: Member, counts: tuple[int, int] | None) -> Member:
-    inferences, errors = counts or (0, 0)
-    evidence = Evidence(inferences=inferences, errors=errors)
-    sent = member.sent
-    if rollout.plan.max_p95_ratio is not None and sent is not None and member.wave == rollout.wave:
-        evidence = msgspec.structs.replace(
-            evidence,
-            latency=_latency(session, member.device, sent.assignment, since_s=sent.at_s),
-            before=_latency(session, member.device, sent.previous, until_s=sent.at_s),
-        )
-    return msgspec.structs.replace(member, evidence=evidence)
+@lru_cache(KEPT_DECODED)
+def _birth(body: bytes) -> Birth:
+    return msgspec.json.decode(body, type=Birth)
 
 
-def _latency(
-    session: Session, device: str, of: Assignment | None, *, since_s: float = 0.0, until_s: float = float("inf")
-) -> LatencySketch:
-    if of is None:
-        return LatencySketch()
-    windows = session.scalars(
-        select(TelemetryRow.latency)
-        .where(
-            TelemetryRow.device == device,
-            TelemetryRow.slot == of.slot,
-            TelemetryRow.model == of.model,
-            TelemetryRow.version == of.version,
-            TelemetryRow.received_s >= since_s,
-            TelemetryRow.received_s < until_s,
-        )
-        .order_by(TelemetryRow.received_s.desc())
-        .limit(MAX_WINDOWS)
-    )
-    return LatencyWindow(msgspec.json.decode(window, type=LatencySketch) for window in windows).sketch()
+@lru_cache(KEPT_DECODED)
+def _report(body: bytes, slot: str) -> SlotReport | None:
+    slots = msgspec.json.decode(body, type=Reported).slots
+    return next((entry for entry in slots if entry.slot == slot), None)
+
+
+@lru_cache(KEPT_DECODED)
+def _assignment(body: bytes) -> Assignment:
+    return msgspec.json.decode(body, type=Assignment)
+
+
+@lru_cache(KEPT_DECODED)
+def _behaviour(body: bytes) -> Behaviour:
+    return msgspec.json.decode(body, type=Behaviour)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from tests.conftest import Tried
 from tests.support.soak import scaled
-from wherry.agent.core.distances import clumping, psi, psi_noise, shift, shift_noise
 from wherry.agent.core.drift import Baseline, drifted
+from wherry.protocol.distances import clumping, psi, psi_noise, shift, shift_noise
 from wherry.protocol.manifest import HealthLimits
 from wherry.protocol.profile import Profile
 

@@ -133,7 +133,7 @@ class Voyage:
         assert all(entry.standing not in PENDING for entry in able)
         if able:
             assert len(committed) >= min(plan.min_devices, len(able)) >= 1
-            assert sum(entry.evidence.inferences for entry in able) >= plan.min_inferences
+            assert sum(entry.behaviour.inferences for entry in able) >= plan.min_inferences
             assert all(self.world.now_s - entry.standing_s >= plan.soak_s for entry in committed)
         else:
             assert any(entry.standing == "committed" and entry.wave < wave for entry in members)

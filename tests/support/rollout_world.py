@@ -9,8 +9,9 @@ import msgspec
 
 from tests.support.controller_values import make_birth, make_variant
 from wherry.controller.core import actions as act
+from wherry.controller.core.behaviour import Behaviour
 from wherry.controller.core.gates import GateResult
-from wherry.controller.core.members import LIVE, Evidence, Member, Order, Restored, Rollout, Sent
+from wherry.controller.core.members import LIVE, Member, Order, Restored, Rollout, Sent
 from wherry.controller.core.plan import RolloutPlan
 from wherry.controller.core.rollout import decide
 from wherry.protocol.blob import describe
@@ -110,8 +111,8 @@ class World:
 
     def answer(self, device: str, inferences: int, errors: int = 0) -> None:
         """Telemetry of the version arrives from the device."""
-        seen = self.members[device].evidence
-        self.change(device, evidence=Evidence(inferences=seen.inferences + inferences, errors=seen.errors + errors))
+        seen = self.members[device].behaviour
+        self.change(device, behaviour=Behaviour(inferences=seen.inferences + inferences, errors=seen.errors + errors))
 
     def _carry_out(self, action: act.Action) -> None:
         match action:
@@ -124,10 +125,14 @@ class World:
                 self.rollout = msgspec.structs.replace(self.rollout, wave=wave, wave_opened_s=self.now_s)
             case act.Send(device=device):
                 order = self._write(device, NEW)
-                sent = Sent(assignment=NEW, previous=OLD, order=order, at_s=self.now_s)
+                before = self.members[device].sent
+                attempts = before.attempts + 1 if before is not None else 1
+                sent = Sent(assignment=NEW, previous=OLD, order=order, at_s=self.now_s, attempts=attempts)
                 self.change(device, sent=sent, standing="sent", reason="", standing_s=self.now_s)
-            case act.Revert(ending=ending, reason=reason):
-                self.rollout = msgspec.structs.replace(self.rollout, state="reverting", ending=ending, reason=reason)
+            case act.Revert(ending=ending, reason=reason, restore_from=wave):
+                self.rollout = msgspec.structs.replace(
+                    self.rollout, state="reverting", ending=ending, reason=reason, restore_from=wave
+                )
             case act.Restore(device=device):
                 sent_before = self.members[device].sent
                 assert sent_before is not None

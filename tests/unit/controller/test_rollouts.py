@@ -123,7 +123,7 @@ def test_the_p95_is_held_against_what_the_device_ran_before(fleet: Depot) -> Non
     tick(fleet)
     reason = rollouts.get_rollout(fleet.db, rollout.id).reason
     assert "latency: p95" in reason
-    assert "against 5.00 ms before (2.18 times), limit 2 times" in reason
+    assert "against 5.00 ms before (2.18 times, 2.18 to 2.18) on aarch64, 4 CPUs, limit 2 times" in reason
 
 
 def test_who_cannot_run_it_is_set_apart_with_the_reason(fleet: Depot) -> None:
