@@ -11,9 +11,9 @@ from wherry.controller.core.plan import RolloutPlan
 from wherry.controller.core.targeting import Waves, cut
 from wherry.controller.errors import Conflict
 from wherry.controller.operations import audit
-from wherry.controller.operations.carry_out import step
+from wherry.controller.operations.carry_out import new_entry, step
 from wherry.controller.operations.overlap import refuse_overlap
-from wherry.controller.store.tables import RolloutDeviceRow, RolloutRow, VersionRow
+from wherry.controller.store.tables import RolloutRow, VersionRow
 from wherry.protocol.manifest import Variant, decode_manifest
 
 
@@ -45,9 +45,9 @@ def launch(
     session.add(row)
     session.flush()
     for number, wave in enumerate(waves.waves, start=1):
-        session.add_all(_entry(row, device, number, place, now_s) for place, device in enumerate(wave))
+        session.add_all(new_entry(row, device, number, place, now_s) for place, device in enumerate(wave))
     for place, (device, reason) in enumerate(waves.apart.items()):
-        entry = _entry(row, device, 0, place, now_s)
+        entry = new_entry(row, device, 0, place, now_s)
         entry.standing, entry.reason = "incompatible", reason
         session.add(entry)
     version = f"{plan.model}:{plan.version}"
@@ -56,13 +56,6 @@ def launch(
     session.flush()
     step(session, row, now_s)
     return row
-
-
-def _entry(row: RolloutRow, device: str, wave: int, position: int, now_s: float) -> RolloutDeviceRow:
-    return RolloutDeviceRow(
-        rollout=row.id, device=device, wave=wave, position=position, standing="waiting", reason="",
-        standing_s=now_s, sent_epoch=0, sent_generation=0, restored_epoch=0, restored_generation=0,
-    )  # fmt: skip
 
 
 def _next_id(session: Session) -> int:
