@@ -173,7 +173,7 @@ def rows(page: Path) -> dict[str, list[str]]:
 
 def shown(value: object) -> str:
     """A default as the tables have it."""
-    if value is None or value == {}:
+    if value is None or value == {} or value == ():
         return "none"
     if isinstance(value, Target):
         return "all"
