@@ -4,9 +4,10 @@ The order of the variants in the manifest is the preference: the first that fits
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from wherry.protocol.manifest import Variant
-from wherry.protocol.runtime import satisfies
+from wherry.protocol.runtime import Runtime, RuntimeFloor, satisfies
 from wherry.protocol.types import Struct
 from wherry.protocol.up import Birth
 
@@ -43,7 +44,7 @@ def choose(variants: Sequence[Variant], birth: Birth, slot: str) -> Fit | Misfit
 
 
 def _objection(variant: Variant, birth: Birth) -> str | None:
-    if not any(satisfies(runtime, variant.runtimes) for runtime in birth.runtimes):
+    if not _runs_on(variant.runtimes, birth.runtimes):
         return _runtime_objection(variant, birth)
     disk_bytes = variant.artifact.size_bytes + variant.golden.size_bytes
     if disk_bytes > birth.disk_free_bytes:
@@ -52,6 +53,11 @@ def _objection(variant: Variant, birth: Birth) -> str | None:
     if ram_bytes > birth.ram_bytes:
         return f"needs {ram_bytes} bytes of memory; the device has {birth.ram_bytes}"
     return None
+
+
+@lru_cache(1024)  # a fleet has few sets of runtimes, and all of it is asked about at once
+def _runs_on(floors: tuple[RuntimeFloor, ...], runtimes: tuple[Runtime, ...]) -> bool:
+    return any(satisfies(runtime, floors) for runtime in runtimes)
 
 
 def _runtime_objection(variant: Variant, birth: Birth) -> str:

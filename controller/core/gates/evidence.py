@@ -7,6 +7,7 @@ Rules upheld here:
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Literal
 
 from wherry.controller.core.intervals import Interval
@@ -34,7 +35,7 @@ class Answer(Struct, frozen=True):
     evidence: Numbers = {}
 
 
-class WaveEvidence(Struct, frozen=True, kw_only=True):
+class WaveEvidence(Struct, frozen=True, kw_only=True, dict=True):
     """`members` are of all waves opened so far, with the standing that they have at `now_s`."""
 
     rollout: Rollout
@@ -45,13 +46,13 @@ class WaveEvidence(Struct, frozen=True, kw_only=True):
     def plan(self) -> RolloutPlan:
         return self.rollout.plan
 
-    @property
+    @cached_property
     def able(self) -> list[Member]:
         """Those of the open wave that count."""
         wave = self.rollout.wave
         return [entry for entry in self.members if entry.wave == wave and entry.standing not in UNCOUNTED]
 
-    @property
+    @cached_property
     def is_over(self) -> bool:
         """Every device of the wave has settled and the soak has passed: nothing more is to be learnt from waiting."""
         able = self.able
