@@ -31,8 +31,12 @@ from wherry.protocol.up import Birth, Event, Log, Reported, Status, Telemetry
 IN_FLIGHT = 16
 """Events that wait for their acknowledgement at the same time."""
 
-SEND_AGAIN_S = 300.0
-"""After which an event without a receipt is sent again on the same connection; each time after twice as long."""
+SEND_AGAIN_S = 20.0
+"""After which an event without a receipt is sent again on the same connection; each time after twice as long.
+
+Where broker and controller went down together a device is often the first to be back, and what it sends then is
+delivered to nobody: the events of a fleet are to be there again within a minute.
+"""
 
 SEND_AGAIN_LIMIT_S = 4 * 3600.0
 """The controller is away, or does not know our events: a full disk of them costs a few megabytes a day."""
@@ -88,6 +92,7 @@ class Outbox:
         self.online = True
         self._in_flight.clear()
         self._from_the_oldest()
+        self._wait_again(SEND_AGAIN_S)
         self._link.subscribe([topics.all_down(self._fleet, self._device)], qos=1)
         self._retain("status", Status(presence="online", session=at.session))
         self._retain("birth", birth)

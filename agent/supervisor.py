@@ -304,7 +304,7 @@ class Supervisor:
 
     def _events_due(self) -> None:
         self._outbox.send_again()
-        self._services.timers.after(SEND_AGAIN_S, self._events_due)
+        self._services.timers.after(SEND_AGAIN_S / 4, self._events_due)
 
     def _telemetry_due(self) -> None:
         for runner in self.runners.values():
