@@ -132,6 +132,11 @@ class Storm:
         with closing(sqlite3.connect(f"file:{self.controller.data_dir / 'controller.db'}?mode=ro", uri=True)) as db:
             return db.execute(query, values).fetchall()
 
+    def change(self, statement: str) -> None:
+        """Damage the database of a controller that does not run."""
+        with closing(sqlite3.connect(self.controller.data_dir / "controller.db")) as db, db:
+            db.execute(statement)
+
     def _born(self) -> int:
         return int(self.rows("SELECT count(*) FROM devices WHERE birth IS NOT NULL AND reported IS NOT NULL")[0][0])
 
