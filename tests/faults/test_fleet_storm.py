@@ -43,7 +43,7 @@ BAD = (
     Temper(sick=Conduct(dies_at="serve"), sick_percent=30),
     Temper(sick=Conduct(silent_at="self-test"), sick_percent=30),
 )
-"""Healthy on most devices, so that a canary may commit before others fail: errors, a bad self-test, a crash, silence."""
+"""Healthy on most devices, so that a canary may commit before others fail: errors, a bad test, a crash, silence."""
 
 Tried = Callable[[str], None]
 
