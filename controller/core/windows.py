@@ -54,7 +54,7 @@ def _span(window: Window, day: date, zone: ZoneInfo) -> tuple[float, float]:
     begin, end = time.fromisoformat(window.begin), time.fromisoformat(window.end)
     last = day if end > begin else day + timedelta(days=1)
     begin_s = datetime.combine(day, begin, zone).timestamp()
-    end_s = datetime.combine(last, end, zone).replace(fold=1).timestamp()
+    end_s = max(datetime.combine(last, end, zone).replace(fold=fold).timestamp() for fold in (0, 1))
     return begin_s, end_s
 
 
