@@ -1,17 +1,35 @@
-"""Two rollouts never move the same slot of the same device."""
+"""Two rollouts never move the same slot of the same device: the younger is refused, or waits.
 
-from collections.abc import Collection
+Rules upheld here:
+- A rollout that is queued keeps its place: younger ones that share a device with it wait for it, or are refused.
+- A rollback waits for nobody who is queued.
+"""
 
+from collections.abc import Collection, Iterator
+
+import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from wherry.controller.core.members import LIVE
-from wherry.controller.errors import Conflict
-from wherry.controller.store.tables import RolloutDeviceRow, RolloutRow
+from wherry.controller.core.plan import RolloutPlan
+from wherry.controller.errors import Conflict, UserError
+from wherry.controller.operations.documents import assignment_of
+from wherry.controller.operations.fleet import aim
+from wherry.controller.operations.members import assignment
+from wherry.controller.store.tables import DesiredRow, RolloutDeviceRow, RolloutRow
+from wherry.protocol.types import Struct
 
 
-def refuse_overlap(session: Session, slot: str, devices: Collection[str]) -> None:
-    """Raises Conflict where a live rollout has one of the devices in `slot`."""
+class Overlap(Struct, frozen=True, kw_only=True):
+    """The older rollout, and in words on which devices."""
+
+    rollout: int
+    words: str
+
+
+def live_overlap(session: Session, slot: str, devices: Collection[str]) -> Overlap | None:
+    """The oldest live rollout that has one of the devices in `slot`."""
     rows = session.execute(
         select(RolloutRow, RolloutDeviceRow.device)
         .join(RolloutDeviceRow, RolloutDeviceRow.rollout == RolloutRow.id)
@@ -19,11 +37,65 @@ def refuse_overlap(session: Session, slot: str, devices: Collection[str]) -> Non
         .order_by(RolloutRow.id, RolloutDeviceRow.device)
     )
     wanted = set(devices)
-    taken = [(rollout, device) for rollout, device in rows if device in wanted]
-    if taken:
-        rollout, device = taken[0]
-        more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
-        raise Conflict(
-            f"rollout {rollout.id} of {rollout.model}:{rollout.version} is {rollout.state} on {device}{more}",
-            f"wait for it, or end it with `wherry rollout abort {rollout.id}`",
-        )
+    taken: dict[int, tuple[RolloutRow, list[str]]] = {}
+    for rollout, device in rows:
+        if device in wanted:
+            taken.setdefault(rollout.id, (rollout, []))[1].append(device)
+    return _overlap(*next(iter(taken.values()))) if taken else None
+
+
+def queued_overlap(session: Session, slot: str, devices: Collection[str], before: int | None = None) -> Overlap | None:
+    """The oldest queued rollout, older than `before`, that means one of the devices in `slot`."""
+    queued = select(RolloutRow).where(RolloutRow.state == "queued", RolloutRow.slot == slot).order_by(RolloutRow.id)
+    wanted = set(devices)
+    for row in session.scalars(queued).all():
+        if before is not None and row.id >= before:
+            break
+        shared = sorted(wanted.intersection(meant(session, row)))
+        if shared:
+            return _overlap(row, shared)
+    return None
+
+
+def refuse(overlap: Overlap | None) -> None:
+    """Raises Conflict where there is one."""
+    if overlap is not None:
+        raise Conflict(overlap.words, f"wait for it, or end it with `wherry rollout abort {overlap.rollout}`")
+
+
+def refuse_moved_on(session: Session, row: RolloutRow) -> None:
+    """Raises Conflict where one of the rollout's devices has been asked for something else since."""
+    rows = session.execute(
+        select(RolloutDeviceRow, DesiredRow)
+        .join(DesiredRow, DesiredRow.device == RolloutDeviceRow.device, isouter=True)
+        .where(RolloutDeviceRow.rollout == row.id, RolloutDeviceRow.sent.is_not(None), RolloutDeviceRow.wave > 0)
+        .order_by(RolloutDeviceRow.wave, RolloutDeviceRow.position)
+    )
+    for entry, desired in rows:
+        left = entry.sent if entry.restored_s is None else entry.previous
+        if assignment_of(desired, row.slot) != assignment(left):
+            raise Conflict(
+                f"{entry.device} was given something else since rollout {row.id} was {row.state}",
+                f"use `wherry rollback {row.model}`",
+            )
+
+
+def released(session: Session, row: RolloutRow) -> set[str]:
+    """Devices that were taken out of a rollout which has not begun."""
+    return set(session.scalars(select(RolloutDeviceRow.device).where(RolloutDeviceRow.rollout == row.id)))
+
+
+def meant(session: Session, row: RolloutRow) -> Iterator[str]:
+    """The devices that a queued rollout means now."""
+    try:
+        found = aim(session, msgspec.json.decode(row.plan, type=RolloutPlan).target)
+    except UserError:  # it means nobody any more, and will be told so when its turn comes
+        return
+    away = released(session, row)
+    yield from (entry.device for entry in found if entry.device not in away)
+
+
+def _overlap(row: RolloutRow, devices: list[str]) -> Overlap:
+    more = f" and {len(devices) - 1} more" if len(devices) > 1 else ""
+    told = f"rollout {row.id} of {row.model}:{row.version} is {row.state} on {devices[0]}{more}"
+    return Overlap(rollout=row.id, words=told if row.state != "queued" else told.replace("queued on", "queued for"))

@@ -1,4 +1,6 @@
-"""The operator's way back: a whole fleet to one version, at once, in one command."""
+"""The operator's way back: a whole fleet, or a part of it, to one version, at once, in one command."""
+
+from collections.abc import Collection
 
 import msgspec
 from sqlalchemy import select
@@ -8,14 +10,17 @@ from wherry.controller.core.candidate import Candidate
 from wherry.controller.core.members import LIVE
 from wherry.controller.core.plan import FULL_FLEET, RolloutPlan, Target
 from wherry.controller.errors import Conflict
-from wherry.controller.operations import audit, registry
+from wherry.controller.operations import audit
 from wherry.controller.operations.carry_out import recall
 from wherry.controller.operations.documents import assignment_of
 from wherry.controller.operations.fleet import aim, report_of
-from wherry.controller.operations.launch import launch, plan_waves
+from wherry.controller.operations.launch import launch, plan_waves, resolve
+from wherry.controller.operations.overlap import live_overlap, refuse
+from wherry.controller.operations.release import release
+from wherry.controller.operations.requests import find_same, request_of
 from wherry.controller.operations.rollout_view import RolloutView, view
 from wherry.controller.store.database import Database
-from wherry.controller.store.tables import DesiredRow, DeviceRow, RolloutRow
+from wherry.controller.store.tables import DesiredRow, DeviceRow, RolloutDeviceRow, RolloutRow
 
 DEADLINE_S = 3600.0
 
@@ -28,6 +33,8 @@ def rollback(
     slot: str = "main",
     target: Target | None = None,
     device_deadline_s: float = DEADLINE_S,
+    pinned: bool = False,
+    key: str | None = None,
     now_s: float,
     actor: str,
 ) -> RolloutView:
@@ -35,36 +42,40 @@ def rollback(
 
     Without a version: the one that the fleet ran before, that is the newest earlier rollout that
     was completed with another version; refused where the last thing was a rollback, so that the command
-    given again never leads forward to the version that was left. Live rollouts of the model and slot
-    are aborted in the same transaction, on devices outside the target too. What comes back is a rollout
-    of the kind `rollback`: one wave, no gates but the deadline, to be watched like any other; devices
+    given again never leads forward to the version that was left. In the same transaction live and queued rollouts
+    of the model and slot are aborted; with a target, its devices are taken out of them, and they go on for the
+    others. Pinned devices stay as they are, unless `pinned` says that they are meant too. What comes back is a
+    rollout of the kind `rollback`: one wave, no gates but the deadline, to be watched like any other; devices
     that cannot run the version, or have it in quarantine, are in it with the reason. Idempotent: a live
-    rollback of the same target to the same version is returned.
-    Raises NotFound, or Conflict where there is nothing to go back to.
+    rollback of the same target to the same version is returned, and so is that of the same `key`.
+    Raises NotFound, or Conflict where there is nothing to go back to, the version is retired, or another model's
+    rollout has one of the devices and the slot.
     """
     aimed = target or Target()
+    request = request_of(key, "rollback", model, version, slot, aimed, device_deadline_s, pinned)
     with db.write() as session:
-        live = _live(session, model, slot)
-        same = _same(live, version, aimed)
+        pending = _pending(session, model, slot)
+        same = find_same(session, request) or _same(session, pending, version, aimed)
         if same is not None:
             return view(session, same)
         number = version if version is not None else _version_before(session, model, slot)
-        found = registry.find_version(session, f"{model}:{number}")
-        candidates = [entry for entry in aim(session, aimed) if _has(session, entry, model, slot)]
+        plan, found = resolve(session, _plan(model, number, slot, aimed, device_deadline_s))
+        meant = aim(session, aimed)
+        candidates = _having(session, meant, model, slot)
         if not candidates:
             raise Conflict(
                 f"no device of the target has {model!r} in slot {slot!r}", f"use `wherry rollout start {model}`"
             )
-        _supersede(session, live, now_s=now_s, actor=actor)
-        plan = _plan(model, number, slot, aimed, candidates, device_deadline_s)
-        waves = plan_waves(session, plan, found, candidates)
-        return view(session, launch(session, plan, waves, kind="rollback", now_s=now_s, actor=actor))
+        plan = msgspec.structs.replace(plan, max_failures=len(candidates))
+        _make_way(session, pending, None if target is None else {entry.device for entry in meant}, now_s, actor)
+        waves = plan_waves(session, plan, found, candidates, pinned_too=pinned)
+        refuse(live_overlap(session, slot, waves.waves[0]))
+        row = launch(session, plan, waves, kind="rollback", request=request, now_s=now_s, actor=actor)
+        return msgspec.structs.replace(view(session, row), created=True)
 
 
-def _plan(
-    model: str, number: int, slot: str, target: Target, candidates: list[Candidate], device_deadline_s: float
-) -> RolloutPlan:
-    """One wave for everybody, in which nothing is a breach but that nobody at all commits."""
+def _plan(model: str, number: int, slot: str, target: Target, device_deadline_s: float) -> RolloutPlan:
+    """One wave for everybody, in which nothing is to be a breach but that nobody at all commits."""
     return RolloutPlan(
         model=model,
         version=number,
@@ -73,24 +84,31 @@ def _plan(
         waves=FULL_FLEET,
         soak_s=0.0,
         min_inferences=0,
-        max_failures=len(candidates),
         max_error_share=1.0,
         device_deadline_s=device_deadline_s,
         on_breach="hold",
     )
 
 
-def _live(session: Session, model: str, slot: str) -> list[RolloutRow]:
+def _pending(session: Session, model: str, slot: str) -> list[RolloutRow]:
+    """Live and queued rollouts of the model and slot, newest first."""
     wanted = select(RolloutRow).where(RolloutRow.model == model, RolloutRow.slot == slot)
-    return list(session.scalars(wanted.where(RolloutRow.state.in_(LIVE)).order_by(RolloutRow.id.desc())))
+    return list(session.scalars(wanted.where(RolloutRow.state.in_((*LIVE, "queued"))).order_by(RolloutRow.id.desc())))
 
 
-def _same(live: list[RolloutRow], version: int | None, target: Target) -> RolloutRow | None:
-    """The live rollback that this would repeat."""
-    newest = live[0] if live else None
-    if newest is None or newest.kind != "rollback" or version not in (None, newest.version):
-        return None
-    return newest if msgspec.json.decode(newest.plan, type=RolloutPlan).target == target else None
+def _same(session: Session, pending: list[RolloutRow], version: int | None, target: Target) -> RolloutRow | None:
+    """The live rollback that this would repeat: of the same target, with all of its devices still in it."""
+    for row in pending:
+        alike = row.kind == "rollback" and version in (None, row.version)
+        if alike and msgspec.json.decode(row.plan, type=RolloutPlan).target == target:
+            return None if _has_released(session, row) else row
+    return None
+
+
+def _has_released(session: Session, row: RolloutRow) -> bool:
+    entry = RolloutDeviceRow
+    gone = select(entry.device).where(entry.rollout == row.id, entry.standing == "released", entry.sent.is_not(None))
+    return session.scalars(gone.limit(1)).first() is not None
 
 
 def _version_before(session: Session, model: str, slot: str) -> int:
@@ -112,19 +130,38 @@ def _version_before(session: Session, model: str, slot: str) -> int:
     raise Conflict(f"{model!r} has no earlier completed rollout", f"name the version: wherry rollback {model} --to 1")
 
 
-def _has(session: Session, candidate: Candidate, model: str, slot: str) -> bool:
-    """The device was asked to run the model in the slot, or says that it does."""
-    asked = assignment_of(session.get(DesiredRow, candidate.device), slot)
+def _having(session: Session, meant: list[Candidate], model: str, slot: str) -> list[Candidate]:
+    """Those that were asked to run the model in the slot, or say that they do."""
+    rows = session.execute(
+        select(DeviceRow, DesiredRow)
+        .join(DesiredRow, DesiredRow.device == DeviceRow.id, isouter=True)
+        .where(DeviceRow.removed_s.is_(None))
+    )
+    having = {device.id for device, desired in rows if _has(device, desired, model, slot)}
+    return [entry for entry in meant if entry.device in having]
+
+
+def _has(device: DeviceRow, desired: DesiredRow | None, model: str, slot: str) -> bool:
+    asked = assignment_of(desired, slot)
     if asked is not None and asked.model == model:
         return True
-    report = report_of(session.get_one(DeviceRow, candidate.device), slot)
+    report = report_of(device, slot)
     return report is not None and report.serving is not None and report.serving.model == model
 
 
-def _supersede(session: Session, live: list[RolloutRow], *, now_s: float, actor: str) -> None:
-    for row in live:
-        if row.kind == "rollout":
-            recall(session, row, now_s)
-        row.state, row.ended_s, row.reason = "aborted", now_s, "superseded by a rollback"
-        audit.record(session, "rollout-aborted", f"rollout {row.id}", now_s=now_s, actor=actor, reason=row.reason)
+def _make_way(
+    session: Session, pending: list[RolloutRow], devices: Collection[str] | None, now_s: float, actor: str
+) -> None:
+    """Take the devices out of what is under way; None ends it for everybody."""
+    reason = f"taken out by a rollback of {actor}"
+    for row in pending:
+        if devices is None or not release(session, row, devices, reason, now_s=now_s, actor=actor):
+            _supersede(session, row, now_s=now_s, actor=actor)
     session.flush()
+
+
+def _supersede(session: Session, row: RolloutRow, *, now_s: float, actor: str) -> None:
+    if row.kind == "rollout" and row.state in LIVE:
+        recall(session, row, now_s)
+    row.state, row.ended_s, row.reason = "aborted", now_s, "superseded by a rollback"
+    audit.record(session, "rollout-aborted", f"rollout {row.id}", now_s=now_s, actor=actor, reason=row.reason)

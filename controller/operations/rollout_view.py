@@ -7,15 +7,16 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from wherry.controller.core.gates import GateResult
-from wherry.controller.core.members import LIVE
+from wherry.controller.core.members import LIVE, Override
 from wherry.controller.core.plan import RolloutPlan
+from wherry.controller.errors import NotFound
 from wherry.controller.operations.members import assignment
 from wherry.controller.store.tables import RolloutDeviceRow, RolloutRow
 from wherry.protocol.types import Struct
 
 
 class DeviceProgress(Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """`standing` is told apart in `core.standing`; `wave` 0 is set apart: it cannot run any variant.
+    """`standing` is told apart in `core.standing`; `wave` 0 is set apart, as `reason` says.
 
     `previous` (`digits:1`) is what is given back on a revert; `restored` tells whether it was.
     """
@@ -31,10 +32,13 @@ class DeviceProgress(Struct, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class RolloutView(Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """`state`: running, paused, reverting, then one of completed, reverted, held, aborted.
+    """`state`: queued, running, paused, reverting, then one of completed, reverted, held, aborted.
 
     `kind` is rollout or rollback. `wave` of `wave_count` is open, from 1. `counts` has the devices by
-    standing. `live` is False once nothing more happens by itself. `gates` are the last answers.
+    standing. `live` is False once nothing more happens by itself. `gates` are the last answers, and `overrides`
+    those that an operator has overruled. One that is queued `waits_for` another rollout, and has no devices yet.
+    `created_s` is when it was begun, or queued as long as it is. `key` is the client's own name for the request,
+    and `created` says that this very request made it.
     """
 
     id: int
@@ -52,6 +56,22 @@ class RolloutView(Struct, frozen=True, kw_only=True, omit_defaults=False):
     ended_s: float | None
     devices: tuple[DeviceProgress, ...]
     gates: tuple[GateResult, ...]
+    overrides: tuple[Override, ...] = ()
+    waits_for: int | None = None
+    key: str | None = None
+    created: bool = False
+
+
+def find_rollout(session: Session, rollout: int) -> RolloutRow:
+    """Raises NotFound."""
+    row = session.get(RolloutRow, rollout)
+    if row is None:
+        raise NotFound(f"no rollout {rollout}", "see `wherry rollout list`")
+    return row
+
+
+def overrides_of(row: RolloutRow) -> tuple[Override, ...]:
+    return msgspec.json.decode(row.overrides, type=tuple[Override, ...])
 
 
 def view(session: Session, row: RolloutRow) -> RolloutView:
@@ -66,7 +86,7 @@ def view(session: Session, row: RolloutRow) -> RolloutView:
         kind=row.kind,
         plan=msgspec.json.decode(row.plan, type=RolloutPlan),
         state=row.state,
-        live=row.state in LIVE,
+        live=row.state in (*LIVE, "queued"),
         reason=row.reason,
         wave=row.wave,
         wave_count=row.wave_count,
@@ -77,6 +97,9 @@ def view(session: Session, row: RolloutRow) -> RolloutView:
         ended_s=row.ended_s,
         devices=tuple(_progress(entry) for entry in entries),
         gates=msgspec.json.decode(row.evidence, type=tuple[GateResult, ...]),
+        overrides=overrides_of(row),
+        waits_for=row.waits_for,
+        key=row.key,
     )
 
 

@@ -5,8 +5,10 @@ transaction that the rows were read in. So a controller killed at any moment car
 that is run again finds nothing left to do.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
+import msgspec
 import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -14,17 +16,18 @@ from sqlalchemy.orm import Session
 from wherry.controller.core import explain as text
 from wherry.controller.core.members import LIVE
 from wherry.controller.core.plan import OnAbort, RolloutPlan
-from wherry.controller.errors import Conflict, NotFound
-from wherry.controller.operations import audit, registry
+from wherry.controller.errors import Conflict
+from wherry.controller.operations import audit
 from wherry.controller.operations.carry_out import recall, step
-from wherry.controller.operations.documents import assignment_of
 from wherry.controller.operations.fleet import aim
-from wherry.controller.operations.launch import launch, plan_waves, variants_of
+from wherry.controller.operations.launch import launch, plan_waves, queue, resolve, variants_of
 from wherry.controller.operations.live_blobs import live_blobs
-from wherry.controller.operations.members import assignment
-from wherry.controller.operations.rollout_view import DeviceProgress, RolloutView, view
+from wherry.controller.operations.overlap import Overlap, live_overlap, queued_overlap, refuse, refuse_moved_on
+from wherry.controller.operations.queued import begin_if_free, due
+from wherry.controller.operations.requests import find_same, request_of
+from wherry.controller.operations.rollout_view import DeviceProgress, RolloutView, find_rollout, view
 from wherry.controller.store.database import Database
-from wherry.controller.store.tables import DesiredRow, RolloutDeviceRow, RolloutRow
+from wherry.controller.store.tables import RolloutRow
 
 __all__ = [
     "DeviceProgress", "RolloutView", "abort", "explain", "get_rollout", "list_rollouts",
@@ -34,26 +37,45 @@ __all__ = [
 _log = structlog.get_logger(__name__)
 
 
-def start(db: Database, plan: RolloutPlan, *, paused: bool = False, now_s: float, actor: str) -> RolloutView:
+def start(
+    db: Database, plan: RolloutPlan, *, paused: bool = False, key: str | None = None, now_s: float, actor: str
+) -> RolloutView:
     """Plan and begin a rollout; the first wave is sent in the same transaction, unless `paused`.
 
-    Raises NotFound for the version or a named device, Invalid where the target is empty or the
-    waves do not reach all of it, Conflict where a live rollout has one of the devices and the slot,
-    or no device can run the version (with the reasons).
+    An `AskedPlan` may name its version by an alias, or mean the newest. The same request with the same `key` again
+    is the same rollout, with `created` False. Where an older rollout has one of the devices in the slot, it is
+    queued if the plan says so; one that is to begin paused is refused.
+    Raises NotFound for the version or a named device, Invalid where the target is empty or the waves do not reach
+    all of it, Conflict where it overlaps with another one, the version is retired, no device can run it (with the
+    reasons), or the key was used for another request.
     """
+    request = request_of(key, "rollout", plan, paused)
     with db.write() as session:
-        version = registry.find_version(session, f"{plan.model}:{plan.version}")
+        known = find_same(session, request)
+        if known is not None:
+            return view(session, known)
+        plan, version = resolve(session, plan)
         waves = plan_waves(session, plan, version, aim(session, plan.target))
-        return view(session, launch(session, plan, waves, kind="rollout", paused=paused, now_s=now_s, actor=actor))
+        overlap = _overlap(session, plan, waves.waves)
+        if overlap is not None and plan.on_overlap == "queue" and not paused:
+            row = queue(session, plan, overlap, request=request, now_s=now_s, actor=actor)
+        else:
+            refuse(overlap)
+            row = launch(session, plan, waves, kind="rollout", paused=paused, request=request, now_s=now_s, actor=actor)
+        return msgspec.structs.replace(view(session, row), created=True)
 
 
 def explain(db: Database, plan: RolloutPlan) -> str:
     """What `start` would do now, as text for a person. Raises what `start` would."""
     with db.read() as session:
-        version = registry.find_version(session, f"{plan.model}:{plan.version}")
+        plan, version = resolve(session, plan)
         candidates = aim(session, plan.target)
         waves = plan_waves(session, plan, version, candidates)
-        return text.explain(plan, variants_of(version), candidates, waves)
+        overlap = _overlap(session, plan, waves.waves)
+        if plan.on_overlap == "refuse":
+            refuse(overlap)
+        waits = f"queued until it has ended: {overlap.words}\n" if overlap is not None else ""
+        return text.explain(plan, variants_of(version), candidates, waves) + waits
 
 
 def pause(db: Database, rollout: int, *, now_s: float, actor: str) -> RolloutView:
@@ -69,50 +91,49 @@ def resume(db: Database, rollout: int, *, now_s: float, actor: str) -> RolloutVi
     return _switch(db, rollout, "running", now_s=now_s, actor=actor)
 
 
-def abort(db: Database, rollout: int, *, restore: OnAbort, now_s: float, actor: str) -> RolloutView:
+def abort(db: Database, rollout: int, *, restore: OnAbort, reason: str = "", now_s: float, actor: str) -> RolloutView:
     """Stop for good: `revert` gives back what was there before, `keep` does so where it has not settled.
 
-    So nobody begins or finishes later, when no gate watches any more. Idempotent; a held rollout can
-    still be reverted, unless its devices have moved on since. Raises NotFound, or Conflict where it
-    ended otherwise.
+    So nobody begins or finishes later, when no gate watches any more. `revert` is from every wave, also where only
+    the last one is being taken back so far. Idempotent; a held rollout can still be reverted, unless its devices
+    have moved on since. One that is queued just ends. Raises NotFound, or Conflict where it ended otherwise.
     """
     with db.write() as session:
-        row = _find(session, rollout)
-        if row.state == "aborted" or (row.state == "reverting" and restore == "revert"):
+        row = find_rollout(session, rollout)
+        under_way = row.state == "reverting" and restore == "revert" and row.restore_from == 1
+        if row.state == "aborted" or under_way:
             return view(session, row)
         if row.state in ("completed", "reverted"):
             raise Conflict(f"rollout {rollout} has ended {row.state}", f"use `wherry rollback {row.model}`")
-        live = row.state in LIVE
-        row.reason = f"aborted by {actor}"
-        if restore == "revert":
-            _refuse_moved_on(session, row)
-            row.state, row.ending, row.ended_s = "reverting", "aborted", None
-            step(session, row, now_s)
+        state, row.reason = row.state, f"aborted by {actor}{f': {reason}' if reason else ''}"
+        if restore == "revert" and state != "queued":
+            _take_back(session, row, now_s)
         else:
-            if live:
+            if state in LIVE:
                 recall(session, row, now_s)
             row.state, row.ended_s = "aborted", now_s
-        audit.record(session, "rollout-aborted", f"rollout {rollout}", now_s=now_s, actor=actor, restore=restore)
+        detail = {"restore": restore, "reason": reason} if reason else {"restore": restore}
+        audit.record(session, "rollout-aborted", f"rollout {rollout}", now_s=now_s, actor=actor, **detail)
         return view(session, row)
 
 
 def tick(db: Database, *, now_s: float) -> tuple[str, ...]:
-    """Carry every live rollout on by what is known now; the devices that have a new desired document.
+    """Carry every live rollout on by what is known now, then begin queued ones that are free.
 
-    Run at every event, and once a second. A rollout that cannot be carried on holds up no other: what
-    it raised is raised when all have had their turn and are committed.
+    Returns the devices that have a new desired document. Run at every event, and once a second. A rollout that
+    cannot be carried on holds up no other: what it raised is raised when all have had their turn and are committed.
     """
     devices: list[str] = []
     failures: list[Exception] = []
     with db.write() as session:
-        rows = session.scalars(select(RolloutRow).where(RolloutRow.state.in_(LIVE)).order_by(RolloutRow.id)).all()
-        for number, row in [(row.id, row) for row in rows]:
-            try:
-                with session.begin_nested():
-                    devices += step(session, row, now_s)
-            except Exception as error:  # noqa: BLE001 - one damaged rollout must not stop the others
-                _log.error("a rollout cannot be carried on", rollout=number, error=str(error))
-                failures.append(error)
+        for rows, turn in ((_live, step), (due, begin_if_free)):
+            for number, row in [(row.id, row) for row in rows(session)]:
+                try:
+                    with session.begin_nested():
+                        devices += turn(session, row, now_s)
+                except Exception as error:  # noqa: BLE001 - one damaged rollout must not stop the others
+                    _log.error("a rollout cannot be carried on", rollout=number, error=str(error))
+                    failures.append(error)
     if failures:
         raise failures[0]
     return tuple(devices)
@@ -121,7 +142,7 @@ def tick(db: Database, *, now_s: float) -> tuple[str, ...]:
 def get_rollout(db: Database, rollout: int) -> RolloutView:
     """Raises NotFound."""
     with db.read() as session:
-        return view(session, _find(session, rollout))
+        return view(session, find_rollout(session, rollout))
 
 
 def list_rollouts(db: Database, *, max_rollouts: int = 100) -> list[RolloutView]:
@@ -131,32 +152,30 @@ def list_rollouts(db: Database, *, max_rollouts: int = 100) -> list[RolloutView]
         return [view(session, row) for row in rows.all()]
 
 
-def _find(session: Session, rollout: int) -> RolloutRow:
-    row = session.get(RolloutRow, rollout)
-    if row is None:
-        raise NotFound(f"no rollout {rollout}", "see `wherry rollout list`")
-    return row
+def _live(session: Session) -> Sequence[RolloutRow]:
+    return session.scalars(select(RolloutRow).where(RolloutRow.state.in_(LIVE)).order_by(RolloutRow.id)).all()
 
 
-def _refuse_moved_on(session: Session, row: RolloutRow) -> None:
-    """Raises Conflict where one of its devices has been asked for something else since."""
-    entries = select(RolloutDeviceRow).where(RolloutDeviceRow.rollout == row.id, RolloutDeviceRow.sent.is_not(None))
-    for entry in session.scalars(entries):
-        left = entry.sent if entry.restored_s is None else entry.previous
-        if assignment_of(session.get(DesiredRow, entry.device), row.slot) != assignment(left):
-            raise Conflict(
-                f"{entry.device} was given something else since rollout {row.id} was {row.state}",
-                f"use `wherry rollback {row.model}`",
-            )
+def _overlap(session: Session, plan: RolloutPlan, waves: Iterable[Iterable[str]]) -> Overlap | None:
+    devices = {device for wave in waves for device in wave}
+    return live_overlap(session, plan.slot, devices) or queued_overlap(session, plan.slot, devices)
+
+
+def _take_back(session: Session, row: RolloutRow, now_s: float) -> None:
+    refuse_moved_on(session, row)
+    row.state, row.ending, row.ended_s, row.restore_from = "reverting", "aborted", None, 1
+    step(session, row, now_s)
 
 
 def _switch(
     db: Database, rollout: int, state: Literal["running", "paused"], *, now_s: float, actor: str
 ) -> RolloutView:
     with db.write() as session:
-        row = _find(session, rollout)
+        row = find_rollout(session, rollout)
         if row.state not in ("running", "paused"):
-            raise Conflict(f"rollout {rollout} is {row.state}: {row.reason}", "start another one")
+            waits = f"it begins by itself, or is ended with `wherry rollout abort {rollout}`"
+            fix = waits if row.state == "queued" else "start another one"
+            raise Conflict(f"rollout {rollout} is {row.state}: {row.reason}", fix)
         if row.state != state:
             row.state = state
             audit.record(session, f"rollout-{state}", f"rollout {rollout}", now_s=now_s, actor=actor)

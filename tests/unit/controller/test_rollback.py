@@ -87,11 +87,55 @@ def test_a_rollback_that_is_superseded_leaves_its_devices_on_the_way_back(fleet:
     assert wanted(fleet) == ["digits:1"] * 4
 
 
-def test_devices_outside_the_target_of_a_rollback_do_not_begin_unwatched(fleet: Depot) -> None:
+def test_a_rollback_of_some_devices_takes_them_out_of_a_rollout_that_goes_on_for_the_others(fleet: Depot) -> None:
     complete(fleet, 1)
     start(fleet, 2)
+    fleet.commit("pi-1")
+    tick(fleet)
+    assert wanted(fleet) == ["digits:2", "digits:2", "digits:1", "digits:1"]
+    back(fleet, 1, Target(devices=("pi-2", "pi-3")))
     assert wanted(fleet) == ["digits:2", "digits:1", "digits:1", "digits:1"]
-    back(fleet, 1, Target(devices=("pi-2",)))
+    going = rollouts.get_rollout(fleet.db, 2)
+    told = {entry.device: (entry.wave, entry.standing, entry.reason) for entry in going.devices}
+    assert (going.state, told["pi-4"][:2]) == ("running", (3, "waiting"))
+    assert told["pi-2"] == told["pi-3"] == (0, "released", "taken out by a rollback of ann")
+    tick(fleet)
+    fleet.commit(*FLEET)
+    tick(fleet)
+    ended = rollouts.get_rollout(fleet.db, 2)
+    assert (ended.state, ended.counts) == ("completed", {"committed": 2, "released": 2})
+    assert wanted(fleet) == ["digits:2", "digits:1", "digits:1", "digits:2"]
+
+
+def test_a_rollout_whose_only_canary_is_taken_out_has_no_evidence_to_go_on_with(fleet: Depot) -> None:
+    complete(fleet, 1)
+    start(fleet, 2)
+    back(fleet, 1, Target(devices=("pi-1",)))
+    tick(fleet)
+    fleet.commit("pi-1")
+    tick(fleet)
+    ended = rollouts.get_rollout(fleet.db, 2)
+    assert ended.state == "reverted"
+    assert "no evidence" in ended.reason
+    assert wanted(fleet) == ["digits:1"] * 4
+
+
+def test_the_same_part_may_be_rolled_back_twice_beside_the_rollout_of_the_others(fleet: Depot) -> None:
+    complete(fleet, 1)
+    start(fleet, 2)
+    fleet.commit("pi-1")
+    first = back(fleet, 1, Target(devices=("pi-2",)))
+    again = back(fleet, 1, Target(devices=("pi-2",)))
+    assert (first.created, again.created, first.id) == (True, False, again.id)
+    assert [entry.state for entry in rollouts.list_rollouts(fleet.db)] == ["running", "running", "completed"]
+
+
+def test_a_rollout_that_nobody_is_left_in_is_superseded(fleet: Depot) -> None:
+    complete(fleet, 1)
+    start(fleet, 2, target=Target(devices=("pi-1", "pi-2")))
+    back(fleet, 1, Target(devices=("pi-1", "pi-2", "pi-3")))
+    ended = rollouts.get_rollout(fleet.db, 2)
+    assert (ended.state, ended.reason) == ("aborted", "superseded by a rollback")
     assert wanted(fleet) == ["digits:1"] * 4
 
 

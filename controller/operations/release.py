@@ -1,0 +1,63 @@
+"""Devices taken out of a rollout that goes on for the others.
+
+Rules upheld here:
+- Who has not settled is given back what it had, as at every other end of a rollout, so that nobody begins unwatched.
+  A rollback gives nothing back: its devices are on the way to where everybody is to go.
+- Who was taken out counts neither as success nor as failure, and does not come back as a late joiner.
+"""
+
+from collections.abc import Collection
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from wherry.controller.core.standing import UNSETTLED
+from wherry.controller.operations import audit
+from wherry.controller.operations.carry_out import new_entry
+from wherry.controller.operations.documents import want
+from wherry.controller.operations.members import assignment
+from wherry.controller.operations.overlap import meant
+from wherry.controller.store.tables import RolloutDeviceRow, RolloutRow
+
+
+def release(
+    session: Session, row: RolloutRow, devices: Collection[str], reason: str, *, now_s: float, actor: str
+) -> bool:
+    """Take them out of a live or queued rollout; whether anybody is left in it."""
+    if row.state == "queued":
+        left, out = _release_meant(session, row, set(devices), reason, now_s)
+    else:
+        left, out = _release_members(session, row, set(devices), reason, now_s)
+    if out and left:
+        detail = {"devices": out, "reason": reason}
+        audit.record(session, "rollout-devices-released", f"rollout {row.id}", now_s=now_s, actor=actor, **detail)
+    session.flush()
+    return left
+
+
+def _release_members(
+    session: Session, row: RolloutRow, devices: set[str], reason: str, now_s: float
+) -> tuple[bool, list[str]]:
+    inside = select(RolloutDeviceRow).where(RolloutDeviceRow.rollout == row.id, RolloutDeviceRow.wave > 0)
+    entries = session.scalars(inside.order_by(RolloutDeviceRow.wave, RolloutDeviceRow.position)).all()
+    out = [entry for entry in entries if entry.device in devices]
+    for entry in out:
+        unsettled = entry.standing in UNSETTLED and entry.sent is not None and entry.restored_s is None
+        if unsettled and row.kind == "rollout":
+            order = want(session, entry.device, row.slot, assignment(entry.previous), now_s=now_s)
+            (entry.restored_epoch, entry.restored_generation), entry.restored_s = order, now_s
+        entry.wave, entry.standing, entry.reason, entry.standing_s = 0, "released", reason, now_s
+    return len(out) < len(entries), [entry.device for entry in out]
+
+
+def _release_meant(
+    session: Session, row: RolloutRow, devices: set[str], reason: str, now_s: float
+) -> tuple[bool, list[str]]:
+    """One that is queued has no devices yet: those that it is not to have are written down in advance."""
+    known = list(meant(session, row))
+    out = [device for device in known if device in devices]
+    for place, device in enumerate(out):
+        entry = new_entry(row, device, 0, place, now_s)
+        entry.standing, entry.reason = "released", reason
+        session.add(entry)
+    return len(out) < len(known), out
