@@ -58,7 +58,7 @@ class Rollout(Struct, frozen=True, kw_only=True):
 class Sent(Struct, frozen=True, kw_only=True):
     """The version was put into the device's desired document, for the `attempts`-th time.
 
-    `previous` is what to give back.
+    `previous` is what to give back. No attempts means that an operator wants it to be sent again, at once.
     """
 
     assignment: Assignment

@@ -138,7 +138,8 @@ def _budget(rollout: Rollout, members: Sequence[Member], now_s: float) -> float:
 
 def _is_due(rollout: Rollout, member: Member, now_s: float) -> bool:
     if member.standing == "retrying":
-        return not 0 <= now_s - member.standing_s < rollout.plan.retry_after_s
+        asked = member.sent is not None and member.sent.attempts == 0
+        return asked or not 0 <= now_s - member.standing_s < rollout.plan.retry_after_s
     return member.standing == "waiting"
 
 

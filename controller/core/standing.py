@@ -52,6 +52,8 @@ def stand(rollout: Rollout, member: Member, now_s: float, *, shut: str = "") -> 
         return Place(standing="removed", reason="the device was removed from the fleet")
     if member.sent is None:
         return _before_sending(rollout, member, now_s, shut)
+    if member.sent.attempts == 0 and quarantine_reason(member.report, member.sent.assignment.artifact) is None:
+        return Place(standing="retrying", reason="is sent it again, as an operator asked")
     place = progress(member.sent.assignment, member.sent.order, member.report, member.accepted)
     if place.standing in PENDING and now_s >= member.sent.at_s + rollout.plan.device_deadline_s:
         place = Place(standing="silent", reason=_silence(place, rollout.plan.device_deadline_s))
