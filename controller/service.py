@@ -32,9 +32,13 @@ from wherry.controller.http.app import make_app
 from wherry.controller.http.desk import Desk
 from wherry.controller.intake import Intake, receipts
 from wherry.controller.ledger import Ledger
+from wherry.controller.operations import deletion
 from wherry.controller.store.database import open_database
 
 CONVERTER = PROGRAM
+SWEPT_AFTER_S = 3600.0
+"""A file of the artifact store that nothing names may be on its way into the database of another controller."""
+
 CONNECT_TIMEOUT_S = 20.0
 POLL_S = 0.01
 
@@ -127,6 +131,7 @@ async def _start_session(
     config: ControllerConfig, broker: str, address: Address, ledger: Ledger, artifacts_url: str, stack: AsyncExitStack
 ) -> Desk:
     artifacts = ArtifactStore(config.artifacts_dir)
+    await ledger.run(deletion.sweep, artifacts.digests(older_than_s=SWEPT_AFTER_S), artifacts.drop)
     intake = Intake(ledger)
     woken = asyncio.Event()
 

@@ -4,12 +4,14 @@ Rules upheld here:
 - A file appears under its digest whole and verified, or not at all: written beside, hashed while
   written, fsynced, renamed, and the directory fsynced.
 - Bytes are hashed again before they are published, since disks forget; so is the list of hashes.
-- The list of block hashes lies beside as `<digest>.hashes`; it can always be made again.
+- The list of block hashes lies beside as `<digest>.hashes`; it can always be made again. It goes first, so that
+  none is left without its blob.
 """
 
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -42,6 +44,19 @@ class ArtifactStore:
 
     def has(self, digest: str) -> bool:
         return is_digest(digest) and (self._directory / digest).is_file()
+
+    def digests(self, older_than_s: float = 0.0) -> list[str]:
+        """All blobs whose files have not been written in the last `older_than_s`."""
+        newest_s = time.time() - older_than_s
+        return sorted(
+            path.name for path in self._directory.iterdir() if is_digest(path.name) and path.stat().st_mtime <= newest_s
+        )
+
+    def drop(self, digest: str) -> None:
+        """Delete the blob; nothing where there is none. Only for what no row names (`operations.deletion`)."""
+        if is_digest(digest):
+            (self._directory / f"{digest}.hashes").unlink(missing_ok=True)
+            (self._directory / digest).unlink(missing_ok=True)
 
     def receive(self, digest: str) -> "Upload":
         """Begin to take in the blob `digest`, to be used in a `with` block. Raises Invalid."""

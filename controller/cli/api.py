@@ -41,6 +41,12 @@ class Api:
     def post(self, path: str, body: object = None) -> Any:
         return self._call("POST", path, content=msgspec.json.encode(body if body is not None else {}))
 
+    def put(self, path: str, body: object) -> Any:
+        return self._call("PUT", path, content=msgspec.json.encode(body))
+
+    def patch(self, path: str, body: object) -> Any:
+        return self._call("PATCH", path, content=msgspec.json.encode(body))
+
     def delete(self, path: str) -> Any:
         return self._call("DELETE", path)
 

@@ -68,5 +68,5 @@ async def _receive(digest: str, request: Request, desk: Desk) -> None:
 
 async def _record(desk: Desk, digest: str) -> BlobRef:
     ref = await asyncio.to_thread(desk.artifacts.ref, digest)
-    await desk.ledger.run(registry.add_blob, ref, now_s=desk.now_s())
+    await desk.ledger.run(registry.add_blob, ref, now_s=desk.now_s(), has=desk.artifacts.has)
     return ref

@@ -27,13 +27,19 @@ def record(session: Session, action: str, subject: str, *, now_s: float, actor: 
     session.add(AuditRow(at_s=now_s, actor=actor, action=action, subject=subject, detail=body))
 
 
-def list_audit(db: Database, *, max_rows: int = 200) -> list[AuditView]:
-    """Newest first."""
+def list_audit(
+    db: Database, *, subject: str | None = None, before_id: int | None = None, max_rows: int = 200
+) -> list[AuditView]:
+    """Newest first; of one subject, and `before_id`, where those are given."""
+    wanted = select(AuditRow).order_by(AuditRow.id.desc()).limit(max_rows)
+    if subject is not None:
+        wanted = wanted.where(AuditRow.subject == subject)
+    if before_id is not None:
+        wanted = wanted.where(AuditRow.id < before_id)
     with db.read() as session:
-        rows = session.scalars(select(AuditRow).order_by(AuditRow.id.desc()).limit(max_rows))
-        return [_view(row) for row in rows]
+        return [view(row) for row in session.scalars(wanted)]
 
 
-def _view(row: AuditRow) -> AuditView:
+def view(row: AuditRow) -> AuditView:
     detail = msgspec.json.decode(row.detail, type=dict[str, object])
     return AuditView(id=row.id, at_s=row.at_s, actor=row.actor, action=row.action, subject=row.subject, detail=detail)

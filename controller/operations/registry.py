@@ -1,16 +1,16 @@
 """Models and their immutable, numbered versions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from wherry.controller.core.version_name import parse_version
-from wherry.controller.errors import Invalid, NotFound
+from wherry.controller.errors import Invalid, NotFound, Unavailable
 from wherry.controller.operations import audit
 from wherry.controller.store.database import Database
-from wherry.controller.store.tables import BlobRow, ModelRow, VersionRow
+from wherry.controller.store.tables import AliasRow, BlobRow, ModelRow, VersionRow
 from wherry.protocol.blob import BlobRef, describe, sha256
 from wherry.protocol.down.desired import Assignment
 from wherry.protocol.manifest import Manifest, decode_manifest, encode_manifest
@@ -18,15 +18,20 @@ from wherry.protocol.types import Digest, Struct
 
 
 class ModelView(Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """`aliases` are names of versions, `retired` those that can no longer be rolled out."""
+
     name: str
     created_s: float
     versions: tuple[int, ...]
+    retired: tuple[int, ...] = ()
+    aliases: dict[str, int] = {}
 
 
 class VersionView(Struct, frozen=True, kw_only=True, omit_defaults=False):
     """`manifest` is the numbered one, whose bytes `manifest_ref` addresses. `report` is the converter's JSON.
 
-    `report_page` is the digest of the report's HTML page, None where there is none.
+    `report_page` is the digest of the report's HTML page, None where there is none. One that is retired still runs
+    where it runs, and cannot be rolled out.
     """
 
     model: str
@@ -38,15 +43,22 @@ class VersionView(Struct, frozen=True, kw_only=True, omit_defaults=False):
     notes: str
     created_s: float
     created_by: str
+    retired_s: float | None = None
+    aliases: tuple[str, ...] = ()
     created: bool = False
 
     def __str__(self) -> str:
         return f"{self.model}:{self.number}"
 
 
-def add_blob(db: Database, ref: BlobRef, *, now_s: float) -> None:
-    """Record that the artifact store holds the blob. Idempotent. Do this before `create_version`."""
+def add_blob(db: Database, ref: BlobRef, *, now_s: float, has: Callable[[str], bool] = lambda _digest: True) -> None:
+    """Record that the artifact store `has` the blob. Idempotent. Do this before `create_version`.
+
+    Raises Unavailable where the blob was let go since it was uploaded (`operations.deletion`).
+    """
     with db.write() as session:
+        if not has(ref.digest):
+            raise Unavailable(f"the artifact {ref.digest} was let go of meanwhile", "upload it once more")
         put_blob(session, ref, now_s)
 
 
@@ -89,7 +101,7 @@ def register(
     same = select(VersionRow).where(VersionRow.model == bare.model, VersionRow.content_digest == content_digest)
     existing = session.scalars(same).one_or_none()
     if existing is not None:
-        return _view(session, existing)
+        return view(session, existing)
     _check_blobs(session, bare)
     _check_page(session, report)
     row = _number(session, bare, keep, now_s)
@@ -97,38 +109,86 @@ def register(
     session.add(row)
     session.flush()
     audit.record(session, "version-created", f"{row.model}:{row.number}", now_s=now_s, actor=actor, notes=notes)
-    return msgspec.structs.replace(_view(session, row), created=True)
+    return msgspec.structs.replace(view(session, row), created=True)
 
 
-def list_models(db: Database) -> list[ModelView]:
-    """By name; versions ascending."""
+def list_models(db: Database, *, after: str = "", limit: int | None = None) -> list[ModelView]:
+    """By name; versions ascending. Those `after` a name, `limit` of them."""
     with db.read() as session:
-        numbers: dict[str, list[int]] = {}
-        for version in session.scalars(select(VersionRow).order_by(VersionRow.number)):
-            numbers.setdefault(version.model, []).append(version.number)
-        rows = session.scalars(select(ModelRow).order_by(ModelRow.name))
-        return [
-            ModelView(name=row.name, created_s=row.created_s, versions=tuple(numbers.get(row.name, ()))) for row in rows
-        ]
+        wanted = select(ModelRow).where(ModelRow.name > after).order_by(ModelRow.name).limit(limit)
+        return [model_view(session, row) for row in session.scalars(wanted).all()]
+
+
+def get_model(db: Database, name: str) -> ModelView:
+    """Raises NotFound."""
+    with db.read() as session:
+        return model_view(session, find_model(session, name))
+
+
+def list_versions(db: Database, model: str) -> list[VersionView]:
+    """Newest first. Raises NotFound."""
+    with db.read() as session:
+        find_model(session, model)
+        wanted = select(VersionRow).where(VersionRow.model == model).order_by(VersionRow.number.desc())
+        return [view(session, row) for row in session.scalars(wanted).all()]
+
+
+def edit_notes(db: Database, text: str, notes: str, *, now_s: float, actor: str) -> VersionView:
+    """Change the remark that is kept with a version. Idempotent. Raises Invalid or NotFound."""
+    with db.write() as session:
+        row = find_version(session, text)
+        if row.notes != notes:
+            audit.record(
+                session, "notes-changed", name_of(row), now_s=now_s, actor=actor, before=row.notes, notes=notes
+            )
+            row.notes = notes
+        return view(session, row)
 
 
 def get_version(db: Database, text: str) -> VersionView:
-    """`digits:3`, or `digits` for the newest. Raises Invalid or NotFound."""
+    """`digits:3`, `digits@stable`, or `digits` for the newest. Raises Invalid or NotFound."""
     with db.read() as session:
-        return _view(session, find_version(session, text))
+        return view(session, find_version(session, text))
 
 
 def find_version(session: Session, text: str) -> VersionRow:
-    """The row that `digits:3` or `digits` names. Raises Invalid or NotFound."""
+    """The row that `digits:3`, `digits@stable` or `digits` names. Raises Invalid or NotFound."""
     model, wanted = parse_version(text)
-    numbers = list(session.scalars(select(VersionRow.number).where(VersionRow.model == model)))
-    if not numbers:
-        raise NotFound(f"no model {model!r}", _known_models(session))
-    number = wanted if wanted is not None else max(numbers)
-    row = session.get(VersionRow, (model, number))
+    find_model(session, model)
+    if isinstance(wanted, str):
+        return session.get_one(VersionRow, (model, find_alias(session, model, wanted).version))
+    newest = session.scalar(select(func.max(VersionRow.number)).where(VersionRow.model == model))
+    if newest is None:
+        raise NotFound(f"{model!r} has no versions any more", "add one with `wherry models add`")
+    row = session.get(VersionRow, (model, wanted if wanted is not None else newest))
     if row is None:
-        raise NotFound(f"no version {model}:{number}", f"the newest is {model}:{max(numbers)}")
+        raise NotFound(f"no version {model}:{wanted}", f"the newest is {model}:{newest}")
     return row
+
+
+def find_model(session: Session, name: str) -> ModelRow:
+    """Raises NotFound."""
+    row = session.get(ModelRow, name)
+    if row is None:
+        raise NotFound(f"no model {name!r}", _known_models(session))
+    return row
+
+
+def find_alias(session: Session, model: str, alias: str) -> AliasRow:
+    """Raises NotFound."""
+    row = session.get(AliasRow, (model, alias))
+    if row is None:
+        known = ", ".join(f"{model}@{entry.alias}" for entry in aliases_of(session, model))
+        raise NotFound(f"no alias {model}@{alias}", f"known are {known}" if known else f"{model!r} has no aliases")
+    return row
+
+
+def aliases_of(session: Session, model: str) -> Sequence[AliasRow]:
+    return session.scalars(select(AliasRow).where(AliasRow.model == model).order_by(AliasRow.alias)).all()
+
+
+def name_of(row: VersionRow) -> str:
+    return f"{row.model}:{row.number}"
 
 
 def assignment(session: Session, version: VersionRow, variant: str, slot: str) -> Assignment:
@@ -212,7 +272,19 @@ def _known_models(session: Session) -> str:
     return f"known are {', '.join(names)}" if names else "none exist yet: make one with `wherry convert`"
 
 
-def _view(session: Session, row: VersionRow) -> VersionView:
+def model_view(session: Session, row: ModelRow) -> ModelView:
+    wanted = select(VersionRow.number, VersionRow.retired_s).where(VersionRow.model == row.name)
+    versions = session.execute(wanted.order_by(VersionRow.number)).all()
+    return ModelView(
+        name=row.name,
+        created_s=row.created_s,
+        versions=tuple(entry.number for entry in versions),
+        retired=tuple(entry.number for entry in versions if entry.retired_s is not None),
+        aliases={entry.alias: entry.version for entry in aliases_of(session, row.name)},
+    )
+
+
+def view(session: Session, row: VersionRow) -> VersionView:
     return VersionView(
         model=row.model,
         number=row.number,
@@ -223,4 +295,6 @@ def _view(session: Session, row: VersionRow) -> VersionView:
         notes=row.notes,
         created_s=row.created_s,
         created_by=row.created_by,
+        retired_s=row.retired_s,
+        aliases=tuple(entry.alias for entry in aliases_of(session, row.model) if entry.version == row.number),
     )
