@@ -23,6 +23,9 @@ from wherry.protocol.up import Event, Log, Telemetry, Upload
 
 PRUNE_EVERY_S = 60.0
 BUG_PAUSE_S = 1.0
+PUBLISHED_TOGETHER = 200
+"""Documents between two transactions: so many at most are published once more after a kill."""
+
 QUIET = (Log, Telemetry, Upload)
 """Kinds that can wait for the next regular tick."""
 
@@ -106,17 +109,13 @@ class Helm:
             await self._blocks.repair(digest, index)
 
     async def _publish_desired(self) -> None:
+        """Several at a time, and marked together: one that is published and not marked is only published again."""
         connection = self._session.connections
-        for publication in await self._due(everything=connection != self._greeted):
-            document = publication.desired
-            await self._session.publish_desired(publication.device, document)
-            await self._ledger.run(
-                desired.mark_published,
-                publication.device,
-                epoch=document.epoch,
-                generation=document.generation,
-                now_s=time.time(),
-            )
+        due = await self._due(everything=connection != self._greeted)
+        for first in range(0, len(due), PUBLISHED_TOGETHER):
+            documents = [(entry.device, entry.desired) for entry in due[first : first + PUBLISHED_TOGETHER]]
+            await self._session.publish_desired(documents)
+            await self._ledger.run(desired.mark_published, documents, now_s=time.time())
         self._greeted = connection
 
     async def _due(self, *, everything: bool) -> list[desired.Publication]:

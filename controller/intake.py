@@ -5,12 +5,14 @@ Rules upheld here:
   one is not held up by it.
 - An event has a receipt once it is written down, or refused for what it says. One that met a bug of ours has none: the
   device may hold the only copy, and keeps it for a controller that is mended.
-- When the database itself cannot be written, the batch waits: nothing is acknowledged meanwhile.
+- A batch is one transaction, since each waits for the disk; one message that fails undoes nothing of the others.
+- Nothing is settled before that is committed. When the database itself cannot be written, the batch waits, and nothing
+  is acknowledged meanwhile.
 """
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 from sqlalchemy.exc import OperationalError
@@ -22,9 +24,12 @@ from wherry.controller.store.database import Database
 from wherry.protocol.codec import kind_of
 from wherry.protocol.down.receipt import MAX_SEQS, Receipt
 from wherry.protocol.errors import ProtocolError
+from wherry.protocol.types import Struct
 from wherry.protocol.up import Birth, Event, Log, Reported, Status, Telemetry, Upload
 
 RETRY_PAUSE_S = 1.0
+
+_Answer = Literal["taken", "refused", "bug"]
 
 _OPERATIONS: dict[type, Callable[..., object]] = {
     Status: ingest.apply_status,
@@ -59,31 +64,49 @@ class Intake:
 
     async def take(self, batch: list[Heard], now_s: float) -> list[Heard]:
         """What of the batch is settled: durable, or refused for good."""
-        pending, settled = batch, list[Heard]()
-        while pending:
-            pending = await self._ledger.run(self._apply, pending, now_s, settled)
-            if pending:
-                await asyncio.sleep(RETRY_PAUSE_S)
-        return settled
+        while True:
+            taken = await self._ledger.run(_apply, batch, now_s)
+            if taken is not None:
+                self.failed += len(batch) - taken.clean
+                return taken.settled
+            await asyncio.sleep(RETRY_PAUSE_S)
 
-    def _apply(self, db: Database, batch: list[Heard], now_s: float, settled: list[Heard]) -> list[Heard]:
-        """What is left to do once the database works again; what is done is added to `settled`."""
-        for index, heard in enumerate(batch):
-            operation: Callable[..., Any] = _OPERATIONS[type(heard.message)]
-            try:
-                operation(db, heard.device, heard.message, now_s=now_s)
-            except OperationalError as error:
-                _log.error("the database cannot be written; trying again", error=str(error.orig))
-                return batch[index:]
-            except ProtocolError as error:
-                self._refuse(heard, str(error))
-            except Exception:  # noqa: BLE001 - one device must not silence the others
-                self._refuse(heard, "a bug of ours")
-                _log.exception("an operation failed", device=heard.device)
-                continue
-            settled.append(heard)
-        return []
 
-    def _refuse(self, heard: Heard, reason: str) -> None:
-        self.failed += 1
-        _log.warning("a message was refused", device=heard.device, kind=kind_of(heard.message), reason=reason)
+class _Taken(Struct, frozen=True, kw_only=True):
+    """`clean` counts what was not refused for any reason."""
+
+    settled: list[Heard]
+    clean: int
+
+
+def _apply(db: Database, batch: list[Heard], now_s: float) -> _Taken | None:
+    """Write all of it down; None where the database does not work, and nothing was done."""
+    answers: list[_Answer] = []
+    try:
+        with db.together() as transaction:
+            answers += [_apply_one(transaction, heard, now_s) for heard in batch]
+    except OperationalError as error:
+        _log.error("the database cannot be written; trying again", error=str(error.orig))
+        return None
+    settled = [heard for heard, answer in zip(batch, answers, strict=True) if answer != "bug"]
+    return _Taken(settled=settled, clean=answers.count("taken"))
+
+
+def _apply_one(db: Database, heard: Heard, now_s: float) -> _Answer:
+    operation: Callable[..., Any] = _OPERATIONS[type(heard.message)]
+    try:
+        operation(db, heard.device, heard.message, now_s=now_s)
+    except OperationalError:
+        raise
+    except ProtocolError as error:
+        _refuse(heard, str(error))
+        return "refused"
+    except Exception:  # noqa: BLE001 - one device must not silence the others
+        _refuse(heard, "a bug of ours")
+        _log.exception("an operation failed", device=heard.device)
+        return "bug"
+    return "taken"
+
+
+def _refuse(heard: Heard, reason: str) -> None:
+    _log.warning("a message was refused", device=heard.device, kind=kind_of(heard.message), reason=reason)

@@ -235,9 +235,11 @@ class BrokerSession:
                 task.cancel()
             await asyncio.gather(*pending, return_exceptions=True)
 
-    async def publish_desired(self, device: str, desired: Desired) -> None:
-        topic = topics.down(self._fleet, device, "desired")
-        await self.publish(topic, codec.encode(desired), retain=True)
+    async def publish_desired(self, documents: Iterable[tuple[str, Desired]]) -> None:
+        """Publish the documents of devices, several at a time. Raises Unavailable as soon as one fails."""
+        await self.publish_retained(
+            (topics.down(self._fleet, device, "desired"), codec.encode(desired)) for device, desired in documents
+        )
 
     async def publish_receipt(self, device: str, receipt: Receipt) -> None:
         """At most once: what is lost is asked for by the device's sending the events again."""

@@ -4,6 +4,8 @@ The database holds every intent; the broker's retained copy may be lost at any t
 publishes asks `pending_publications` after every change and on a timer, and tells `mark_published`.
 """
 
+from collections.abc import Iterable
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -50,12 +52,15 @@ def all_publications(db: Database, *, artifacts_url: str | None = None) -> list[
         return [_publication(desired, artifacts_url) for desired, _ in _documents(session)]
 
 
-def mark_published(db: Database, device: str, *, epoch: int, generation: int, now_s: float) -> None:
-    """Record that the broker has taken the document. Ignored where a newer one was marked."""
+def mark_published(db: Database, published: Iterable[tuple[str, Desired]], *, now_s: float) -> None:
+    """Record that the broker has taken these documents of these devices. Ignored where a newer one was marked."""
     with db.write() as session:
-        row = session.get(DesiredRow, device)
-        if row is not None and (epoch, generation) >= (row.published_epoch, row.published_generation):
-            row.published_epoch, row.published_generation, row.published_s = epoch, generation, now_s
+        for device, document in published:
+            row = session.get(DesiredRow, device)
+            order = (document.epoch, document.generation)
+            if row is not None and order >= (row.published_epoch, row.published_generation):
+                row.published_epoch, row.published_generation = order
+                row.published_s = now_s
 
 
 def _documents(session: Session) -> list[tuple[DesiredRow, DeviceRow]]:

@@ -50,10 +50,36 @@ class Database:
         with Session(self._reading, expire_on_commit=False) as session, session.begin():
             yield session
 
+    @contextmanager
+    def together(self) -> Iterator["Database"]:
+        """One transaction, and one wait for the disk, for many operations on the database that it gives.
+
+        One that fails undoes only what it did itself. Nothing of any of them is durable before the end of the block.
+        """
+        with self.write() as session:
+            yield _Together(self._engine, session)
+
     def close(self) -> None:
         if self._claim is not None:
             self._claim.close()
         self._engine.dispose()
+
+
+class _Together(Database):
+    """A transaction that is under way: what would be one of its own is a savepoint in it."""
+
+    def __init__(self, engine: Engine, session: Session) -> None:
+        super().__init__(engine)
+        self._session = session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        with self._session.begin_nested():
+            yield self._session
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        yield self._session
 
 
 def open_database(place: Path | str) -> Database:

@@ -45,5 +45,7 @@ class Shelf:
         for topic, payload in messages:
             await self.publish(topic, payload, retain=True)
 
-    async def publish_desired(self, device: str, desired: Desired) -> None:
-        await self.publish(topics.down(self._fleet, device, "desired"), codec.encode(desired), retain=True)
+    async def publish_desired(self, documents: Iterable[tuple[str, Desired]]) -> None:
+        await self.publish_retained(
+            (topics.down(self._fleet, device, "desired"), codec.encode(desired)) for device, desired in documents
+        )

@@ -7,6 +7,7 @@ from tests.support.depot import Depot
 from wherry.controller.core.plan import FULL_FLEET
 from wherry.controller.operations import desired, devices, ingest, rollouts
 from wherry.protocol.codec import encode
+from wherry.protocol.down.desired import Desired
 from wherry.protocol.up import Reported
 
 
@@ -40,6 +41,11 @@ def standing(depot: Depot, rollout: int = 1) -> str:
     return rollouts.get_rollout(depot.db, rollout).devices[0].standing
 
 
+def mark(depot: Depot, generation: int) -> None:
+    document = Desired(epoch=1, generation=generation)
+    desired.mark_published(depot.db, [("pi-1", document)], now_s=depot.now_s)
+
+
 def state(depot: Depot, rollout: int = 1) -> str:
     rollouts.tick(depot.db, now_s=depot.now_s)
     return rollouts.get_rollout(depot.db, rollout).state
@@ -48,7 +54,7 @@ def state(depot: Depot, rollout: int = 1) -> str:
 def test_the_reconcile_loop_repeats_until_the_device_has_accepted(board: Depot) -> None:
     start(board)
     assert pending(board) == [("pi-1", 1)]
-    desired.mark_published(board.db, "pi-1", epoch=1, generation=1, now_s=board.now_s)
+    mark(board, 1)
     assert pending(board) == []
     assert pending(board, republish_after_s=0) == [("pi-1", 1)]
     board.now_s += 31
@@ -60,12 +66,12 @@ def test_the_reconcile_loop_repeats_until_the_device_has_accepted(board: Depot) 
 
 def test_a_new_generation_is_due_at_once(board: Depot) -> None:
     start(board)
-    desired.mark_published(board.db, "pi-1", epoch=1, generation=1, now_s=board.now_s)
+    mark(board, 1)
     finish(board)
     start(board, 2)
     assert pending(board) == [("pi-1", 2)]
-    desired.mark_published(board.db, "pi-1", epoch=1, generation=2, now_s=board.now_s)
-    desired.mark_published(board.db, "pi-1", epoch=1, generation=1, now_s=board.now_s)
+    mark(board, 2)
+    mark(board, 1)
     assert pending(board) == []
 
 
@@ -94,7 +100,7 @@ def test_a_rollout_goes_on_although_its_board_is_found_ahead_of_the_order(
     board: Depot, accepted: tuple[int, int]
 ) -> None:
     start(board)
-    desired.mark_published(board.db, "pi-1", epoch=1, generation=1, now_s=board.now_s)
+    mark(board, 1)
     board.report("pi-1", *accepted)
     assert standing(board) == "sent", "what it has accepted is not what was sent"
     assert pending(board) == [("pi-1", accepted[1] % 2**40 + 1)]

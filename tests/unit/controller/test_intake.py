@@ -4,12 +4,15 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert, select
+from sqlalchemy.exc import OperationalError
 
 from wherry.controller import intake
 from wherry.controller.adapters.broker_session import Heard
 from wherry.controller.intake import Intake, receipts
 from wherry.controller.ledger import Ledger
 from wherry.controller.store.database import Database, open_database
+from wherry.controller.store.tables import EventRow
 from wherry.protocol.codec import LIMIT_BYTES, encode
 from wherry.protocol.down.receipt import MAX_SEQS, Receipt
 from wherry.protocol.errors import ProtocolError
@@ -53,3 +56,43 @@ def test_only_an_event_that_met_a_bug_of_ours_has_none(
 def test_the_largest_receipt_fits_into_its_message() -> None:
     message = encode(Receipt(boot_id="b" * 64, seqs=(MAX_COUNT,) * MAX_SEQS))
     assert len(message) <= LIMIT_BYTES["receipt"]
+
+
+def test_a_message_that_spoils_its_transaction_spoils_none_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has written half of what it had to, and then the database itself refuses a row."""
+    apply = intake._OPERATIONS[Event]
+
+    def faulty(db: Database, device: str, event: Event, *, now_s: float) -> object:
+        with db.write() as session:
+            done = apply(db, device, event, now_s=now_s)
+            if event.seq == 2:
+                session.execute(insert(EventRow).values(device="nobody", boot_id="b", seq=1, kind="started"))
+        return done
+
+    monkeypatch.setitem(intake._OPERATIONS, Event, faulty)
+    db = open_database(tmp_path / "wherry.db")
+    ledger = Ledger(db)
+    settled = asyncio.run(Intake(ledger).take([_event(1), _event(2), _event(3)], 1.0))
+    assert [heard.message.seq for heard in settled if isinstance(heard.message, Event)] == [1, 3]
+    with db.read() as session:
+        assert session.scalars(select(EventRow.seq).order_by(EventRow.seq)).all() == [1, 3]
+    ledger.close()
+
+
+def test_nothing_is_settled_before_it_is_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database fails at the last message of a batch, once: all of the batch is written again, and settled once."""
+    monkeypatch.setattr(intake, "RETRY_PAUSE_S", 0.0)
+    apply = intake._OPERATIONS[Event]
+    tried: list[int] = []
+
+    def failing(db: Database, device: str, event: Event, *, now_s: float) -> object:
+        tried.append(event.seq)
+        if tried == [1, 2, 3]:
+            raise OperationalError("INSERT", {}, Exception("the disk is full"))
+        return apply(db, device, event, now_s=now_s)
+
+    monkeypatch.setitem(intake._OPERATIONS, Event, failing)
+    assert _told(tmp_path, [_event(1), _event(2), _event(3)]) == {"boat-1": (1, 2, 3)}
+    assert tried == [1, 2, 3, 1, 2, 3]
