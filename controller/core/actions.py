@@ -43,6 +43,10 @@ class Join(Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class Rewind(Struct, frozen=True, kw_only=True):
+    """The clock was put back: take every moment that has not come yet for now, or what is waited for takes days."""
+
+
 class Revert(Struct, frozen=True, kw_only=True):
     """Stop, and begin to take the version back from the wave `restore_from` on; `ending` is where that ends."""
 
@@ -68,4 +72,4 @@ class Finish(Struct, frozen=True, kw_only=True):
     reason: str
 
 
-Action = Classify | Judge | Promote | Send | Join | Revert | Restore | Finish
+Action = Classify | Judge | Promote | Send | Join | Rewind | Revert | Restore | Finish

@@ -11,6 +11,8 @@ Rules upheld here:
   artifact in quarantine is not sent it.
 - Nothing is sent outside a maintenance window, or faster than the plan allows. Whatever is taken back is taken back
   at once.
+- A clock that is put back costs nothing but what had passed of a wait: moments that have not come yet are taken for
+  now.
 - Late joiners come in with the last wave, and pass its gates.
 - Every rollout ends completed, reverted, held or aborted, and says why. Completed needs a commit.
 - Deciding twice on the same rows gives the same actions; once they are carried out, none is decided again.
@@ -21,7 +23,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from wherry.controller.core import windows
-from wherry.controller.core.actions import Action, Classify, Finish, Join, Judge, Promote, Restore, Revert, Send
+from wherry.controller.core.actions import Action, Classify, Finish, Join, Judge, Promote, Restore, Revert, Rewind, Send
 from wherry.controller.core.candidate import Candidate
 from wherry.controller.core.compatibility import Fit, Misfit, choose
 from wherry.controller.core.gates import GateResult, WaveEvidence, judge
@@ -30,6 +32,7 @@ from wherry.controller.core.standing import AT_REST, FAILED, UNSETTLED, stand
 from wherry.protocol.up.reported import SlotReport
 
 RATE_PERIOD_S = 60.0
+CLOCKS_DIFFER_S = 5.0
 
 
 def decide(
@@ -38,11 +41,27 @@ def decide(
     """What to do now. `members` are all devices of the rollout, `newcomers` those that might come in as well."""
     if rollout.state not in LIVE:
         return []
+    if is_ahead(rollout, members, now_s):
+        return [Rewind()]
     current, actions = _look(rollout, members, now_s)
     if rollout.state == "reverting":
         return actions + _take_back(rollout, current, now_s)
     joining = _join(rollout, current, newcomers)
     return [*actions, *joining, *_carry_on(rollout, current, now_s, joining=bool(joining))]
+
+
+def is_ahead(rollout: Rollout, members: Sequence[Member], now_s: float) -> bool:
+    """Whether rows tell of moments that have not come yet; not by what clocks of two controllers differ."""
+    limit_s = now_s + CLOCKS_DIFFER_S
+    if max(rollout.created_s, rollout.wave_opened_s) > limit_s:
+        return True
+    return any(
+        entry.standing_s > limit_s
+        or entry.presence_s > limit_s
+        or (entry.sent is not None and entry.sent.at_s > limit_s)
+        or (entry.restored is not None and entry.restored.at_s > limit_s)
+        for entry in members
+    )
 
 
 def leave(rollout: Rollout, members: Sequence[Member], now_s: float) -> list[Action]:

@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from wherry.controller.core.actions import Action, Classify, Finish, Join, Judge, Promote, Restore, Revert, Send
+from wherry.controller.core.actions import Action, Classify, Finish, Join, Judge, Promote, Restore, Revert, Rewind, Send
 from wherry.controller.core.gates import GateResult
 from wherry.controller.core.rollout import decide, leave
 from wherry.controller.core.standing import quarantine_reason
@@ -92,6 +92,17 @@ def _send(session: Session, row: RolloutRow, action: Send, now_s: float) -> None
     entry.standing, entry.reason, entry.standing_s = "sent", "", now_s
 
 
+def _rewind(session: Session, row: RolloutRow, _action: Rewind, now_s: float) -> None:
+    row.created_s, row.wave_opened_s = min(row.created_s, now_s), min(row.wave_opened_s, now_s)
+    found = select(RolloutDeviceRow, DeviceRow).join(DeviceRow, DeviceRow.id == RolloutDeviceRow.device)
+    for entry, device in session.execute(found.where(RolloutDeviceRow.rollout == row.id)):
+        entry.standing_s = min(entry.standing_s, now_s)
+        entry.sent_s = min(entry.sent_s, now_s) if entry.sent_s is not None else None
+        entry.restored_s = min(entry.restored_s, now_s) if entry.restored_s is not None else None
+        device.presence_s = min(device.presence_s, now_s)
+    _tell(session, row, "clock-put-back", now_s)
+
+
 def _revert(session: Session, row: RolloutRow, action: Revert, now_s: float) -> None:
     row.state, row.ending, row.reason, row.restore_from = "reverting", action.ending, action.reason, action.restore_from
     _tell(session, row, "rollout-reverting", now_s, reason=action.reason)
@@ -113,6 +124,7 @@ _HANDS: dict[type[Action], Callable[[Session, RolloutRow, Any, float], None]] = 
     Judge: _judge,
     Promote: _promote,
     Join: _join,
+    Rewind: _rewind,
     Send: _send,
     Revert: _revert,
     Restore: _restore,
