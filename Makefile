@@ -79,6 +79,7 @@ static: $(READY)
 bench: setup ## print the benchmarks' tables
 	@$(BIN)/python benchmarks/voyage.py
 	@$(BIN)/python benchmarks/agent.py
+	@$(BIN)/python benchmarks/controller.py
 	@$(BIN)/python benchmarks/convert.py
 
 generated: $(READY) ## write again what is generated from the code

@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -45,9 +45,9 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """`headline` holds the figures that others read by name; `n` says of how many; `detail` explains them."""
+    """`headline` holds the figures that others read by name, some by size; `n` says of how many; `detail` explains."""
 
-    headline: dict[str, float]
+    headline: dict[str, float | dict[str, float]]
     n: dict[str, int]
     rows: tuple[Row, ...]
     versions: dict[str, str] = field(default_factory=dict)
@@ -137,8 +137,16 @@ def as_table(result: Result, machine: Facts) -> str:
         f"| {row.ratio:.2f} |"
         for row in result.rows
     ]
-    lines += ["", *(f"{name}: {value:.3g}" for name, value in (*result.headline.items(), *result.detail.items()))]
+    told = [*_by_name(result.headline), *result.detail.items()]
+    lines += ["", *(f"{name}: {value:.3g}" for name, value in told)]
     return "\n".join(lines)
+
+
+def _by_name(headline: dict[str, float | dict[str, float]]) -> Iterator[tuple[str, float]]:
+    for name, value in headline.items():
+        yield from (
+            ((f"{name} {size}", part) for size, part in value.items()) if isinstance(value, dict) else [(name, value)]
+        )
 
 
 def _cpu() -> str:

@@ -1,4 +1,4 @@
-"""The benchmarks of the voyage and of the agent at a small n: what they print, and that they fail on nothing."""
+"""The benchmarks but that of conversions at a small n: what they print, and that they fail on nothing."""
 
 import json
 import os
@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 
-from benchmarks import agent_load, board, form, spread, voyage
+from benchmarks import agent_load, board, controller_tick, form, spread, voyage
 from benchmarks.form import Failed, Result, Row
+from tests.support import broker
 from tests.support.fast_server import engine, listener, serve
 from tests.support.wait import wait_until
 from wherry.controller.adapters import mosquitto
+from wherry.controller.store.tables import RolloutDeviceRow
 
 ROOT = Path(__file__).parents[2]
 HEADLINE = {"mqtt_ratio_to_bare", "supervisor_rss_mb", "worker_recovery_s"}
@@ -22,6 +25,11 @@ AGENT_HEADLINE = {
     "fast_ratio_to_bare", "http_overhead_ms", "crash_to_answer_s", "switch_p99_ratio", "switch_dropped",
     "supervisor_rss_mb",
 }  # fmt: skip
+CONTROLLER_HEADLINE = {
+    "tick_s", "tick_with_database_s", "revert_s", "rollout_1000_ratio_to_bare", "ingest_ratio_to_bare",
+    "db_bytes_per_device_day",
+}  # fmt: skip
+FRESH = {"standing": "waiting", "sent": None, "sent_s": None, "sent_epoch": 0, "sent_generation": 0, "attempts": 0}
 RESULT = Result(
     headline={"speed_s": 2.0},
     n={"runs": 3},
@@ -69,6 +77,46 @@ def test_a_quick_run_over_the_agent_prints_json_alone(tmp_path: Path) -> None:
     assert found["n"]["switch_requests"] > 100
     assert 10 < found["supervisor_rss_mb"] < 60
     assert all(row["bare_value"] > 0 and row["n"] for row in found["rows"])
+
+
+@pytest.mark.slow
+def test_a_quick_run_over_the_controller_prints_json_alone(tmp_path: Path) -> None:
+    broker.require_mosquitto()
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "controller.py"), "--quick", "--json"],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=150,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found.keys() >= CONTROLLER_HEADLINE | {"machine", "versions", "n", "rows"}
+    assert set(found["tick_s"]) == set(found["tick_with_database_s"]) == {"100", "1000"}
+    assert found["rollout_1000_ratio_to_bare"] > 1, "doing more cannot take less"
+    assert 0 < found["ingest_ratio_to_bare"] < 1
+    assert 0.001 < found["revert_s"] < 20
+    assert 1e5 < found["db_bytes_per_device_day"] < 1e7
+    assert found["n"]["ingest_messages"] == 100
+    assert all(row["bare_value"] > 0 and row["n"] for row in found["rows"])
+
+
+def test_a_tick_that_has_something_to_do_is_no_measure(tmp_path: Path) -> None:
+    """The negative control: a device of the fleet that is measured has not been sent its version yet."""
+    depot = controller_tick._fleet(tmp_path / "some.db", 8)
+    controller_tick._tick(depot)
+    with depot.db.write() as session:
+        session.execute(update(RolloutDeviceRow).where(RolloutDeviceRow.device == "device-7").values(FRESH))
+    with pytest.raises(Failed, match="sent documents to 1 devices"):
+        controller_tick._tick(depot)
+    depot.db.close()
+
+
+def test_devices_of_a_fleet_that_is_measured_are_all_unlike_each_other(tmp_path: Path) -> None:
+    depot = controller_tick._fleet(tmp_path / "some.db", 40)
+    _, members = controller_tick._load(depot)
+    births = {member.birth.boot_id for member in members if member.birth is not None}
+    assert len(members) == len(births) + 3 == 40, "four templates share theirs"
+    assert {member.standing for member in members} == {"committed", "sent"}
+    assert len({member.behaviour.inferences for member in members if member.standing == "committed"}) > 25
+    depot.db.close()
 
 
 @pytest.mark.slow
