@@ -25,6 +25,8 @@ class ControllerConfig(Struct, frozen=True, kw_only=True):
     data_dir: Path
     database: str | None = None
     """A `postgresql://` URL; None for a file in the data directory."""
+    shared_dir: Path | None = None
+    """Where artifacts are, for several controllers on one database; None for the data directory."""
     fleet: str = "home"
     host: str = "127.0.0.1"
     insecure_bind: bool = False
@@ -60,18 +62,22 @@ class ControllerConfig(Struct, frozen=True, kw_only=True):
         return self.database if self.database is not None else self.data_dir / "controller.db"
 
     @property
+    def _common_dir(self) -> Path:
+        return self.shared_dir or self.data_dir
+
+    @property
     def artifacts_dir(self) -> Path:
-        return self.data_dir / "artifacts"
+        return self._common_dir / "artifacts"
 
     @property
     def markers_dir(self) -> Path:
         """One file for each blob whose blocks lie on the broker."""
-        return self.data_dir / "published"
+        return self._common_dir / "published"
 
     @property
     def conversions_dir(self) -> Path:
         """Logs of conversions, and what the running ones work on."""
-        return self.data_dir / "conversions"
+        return self._common_dir / "conversions"
 
     @property
     def broker_dir(self) -> Path:

@@ -8,6 +8,7 @@ Rules upheld here:
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -29,6 +30,9 @@ from wherry.controller.tasks import cancel_once, to_the_end
 from wherry.controller.telling import Telling
 from wherry.protocol.conversion import ConversionRequest, Converted, Failed, Progress, Warned
 from wherry.protocol.errors import MessageError
+
+LOOK_EVERY_S = 5.0
+"""A controller that stands by takes orders, too, and cannot wake this one."""
 
 BUG_PAUSE_S = 1.0
 END_TIMEOUT_S = 20.0
@@ -104,7 +108,8 @@ class Conversions:
                 await asyncio.sleep(BUG_PAUSE_S)
                 continue
             if job is None:
-                await woken.wait()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(woken.wait(), LOOK_EVERY_S)
             else:
                 await self._attend(job)
 

@@ -6,6 +6,7 @@ ControllerError
 │   ├── Conflict        right in itself, but not in the present state
 │   └── Invalid         wrong in itself
 └── Unavailable         the machine must change: a port is taken, a directory unwritable, a broker missing
+    ├── Deposed         another controller leads by now
     └── NewerSchema     the database was written by a newer Wherry
 """
 
@@ -42,6 +43,10 @@ class Invalid(UserError):
 
 class Unavailable(ControllerError):
     """Something that the controller needs from its machine is not there."""
+
+
+class Deposed(Unavailable):
+    """Another controller works for the fleet by now, so this one must not."""
 
 
 class NewerSchema(Unavailable):

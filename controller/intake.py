@@ -18,6 +18,7 @@ import structlog
 from sqlalchemy.exc import OperationalError
 
 from wherry.controller.adapters.broker_session import Heard
+from wherry.controller.errors import Deposed
 from wherry.controller.ledger import Ledger
 from wherry.controller.operations import ingest, uploads
 from wherry.controller.store.database import Database
@@ -87,6 +88,9 @@ def _apply(db: Database, batch: list[Heard], now_s: float) -> _Taken | None:
             answers += [_apply_one(transaction, heard, now_s) for heard in batch]
     except OperationalError as error:
         _log.error("the database cannot be written; trying again", error=str(error.orig))
+        return None
+    except Deposed as error:
+        _log.warning("nothing is taken in", error=error.line)
         return None
     settled = [heard for heard, answer in zip(batch, answers, strict=True) if answer != "bug"]
     return _Taken(settled=settled, clean=answers.count("taken"))

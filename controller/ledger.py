@@ -15,9 +15,13 @@ T = TypeVar("T")
 class Ledger:
     """Runs `operation(db, …)` without holding up the loop; what it raises comes back to the caller."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, thread: ThreadPoolExecutor | None = None) -> None:
         self._db = db
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
+        self._thread = thread or ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
+
+    def beside(self, db: Database) -> "Ledger":
+        """Another one in the same thread; only this one is to be closed."""
+        return Ledger(db, self._thread)
 
     async def run(self, operation: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()

@@ -4,6 +4,7 @@ Rules upheld here:
 - What can be refused is refused before anything is started: address, data directory, database, ports.
 - Parts end in the reverse order of their start, whatever ended them.
 - `controller.json` is there only while everything answers.
+- What works for the fleet (`Lead`) runs in one of the controllers on a database at a time; HTTP is served by all.
 """
 
 import asyncio
@@ -31,6 +32,7 @@ from wherry.controller.helm import Helm
 from wherry.controller.http.app import make_app
 from wherry.controller.http.desk import Desk
 from wherry.controller.intake import Intake, receipts
+from wherry.controller.lead import Lead
 from wherry.controller.ledger import Ledger
 from wherry.controller.operations import deletion
 from wherry.controller.store.database import open_database
@@ -65,14 +67,15 @@ async def running(config: ControllerConfig) -> AsyncIterator[RunFile]:
     _check(config)
     async with AsyncExitStack() as stack:
         stack.enter_context(claim(config.data_dir))
-        ledger = Ledger(open_database(config.database_place))
+        db = open_database(config.database_place, stand_by=config.broker == "external")
+        ledger = Ledger(db)
         stack.callback(ledger.close)
         listener = stack.enter_context(_listen(config.host, config.http_port))
         port = listener.getsockname()[1]
         url = f"http://{config.url_host}:{port}"
         with usable(config.data_dir):
             broker, address = await _start_broker(config, stack)
-            desk = await _start_session(config, broker, address, ledger, f"{url}/api/v1/artifacts", stack)
+            desk = await _start_work(config, broker, address, Lead(db, ledger, url), ledger, stack)
         await _serve(make_app(desk), listener, stack)
         run_file = RunFile(
             url=url,
@@ -127,12 +130,14 @@ async def _start_broker(config: ControllerConfig, stack: AsyncExitStack) -> tupl
     return kind, Address(host=reachable, port=address.port)
 
 
-async def _start_session(
-    config: ControllerConfig, broker: str, address: Address, ledger: Ledger, artifacts_url: str, stack: AsyncExitStack
+async def _start_work(
+    config: ControllerConfig, broker: str, address: Address, lead: Lead, ledger: Ledger, stack: AsyncExitStack
 ) -> Desk:
-    artifacts = ArtifactStore(config.artifacts_dir)
-    await ledger.run(deletion.sweep, artifacts.digests(older_than_s=SWEPT_AFTER_S), artifacts.drop)
-    intake = Intake(ledger)
+    """Everything between the database and HTTP; returns once it works, or stands by."""
+    artifacts = ArtifactStore(config.artifacts_dir, shared=config.shared_dir is not None)
+    if lead.may:
+        await ledger.run(deletion.sweep, artifacts.digests(older_than_s=SWEPT_AFTER_S), artifacts.drop)
+    intake = Intake(lead.ledger)
     woken = asyncio.Event()
 
     async def handle(batch: list[Heard]) -> None:
@@ -146,19 +151,26 @@ async def _start_session(
     session = BrokerSession(address, config.fleet, handle, woken.set, protocols=protocols)
     blocks = BlockPublisher(artifacts, session, config.fleet, config.markers_dir)
     helm = Helm(
-        ledger,
+        lead.ledger,
         session,
         blocks,
         woken,
-        artifacts_url=artifacts_url,
+        artifacts_url=f"{lead.url}/api/v1/artifacts",
         tick_s=config.tick_s,
         republish_after_s=config.republish_after_s,
     )
-    _start_task(session.run(), "broker session", stack)
-    await _await_connection(session, address)
-    _start_task(helm.run(), "helm", stack)
-    jobs = Conversions(ledger, artifacts, config.conversions_dir, workers=config.conversion_workers, program=CONVERTER)
-    _start_task(jobs.run(), "conversions", stack)
+    jobs = Conversions(
+        lead.ledger, artifacts, config.conversions_dir, workers=config.conversion_workers, program=CONVERTER
+    )
+
+    async def begin(parts: AsyncExitStack) -> None:
+        _start_task(session.run(), "broker session", parts)
+        _start_task(helm.run(), "helm", parts)
+        _start_task(jobs.run(), "conversions", parts)
+
+    _start_task(lead.run(begin), "lead", stack)
+    if lead.may:
+        await _await_connection(session, address)
     return Desk(
         config=config,
         ledger=ledger,
@@ -168,6 +180,7 @@ async def _start_session(
         intake=intake,
         helm=helm,
         conversions=jobs,
+        lead=lead,
     )
 
 

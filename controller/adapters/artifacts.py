@@ -9,6 +9,7 @@ Rules upheld here:
 """
 
 import hashlib
+import math
 import os
 import tempfile
 import time
@@ -24,16 +25,23 @@ from wherry.protocol.blob import BlobRef, sha256
 from wherry.protocol.types import is_digest
 
 INCOMING = ".incoming-"
+LONGEST_UPLOAD_S = 24 * 3600.0
 
 
 class ArtifactStore:
-    """Blobs in `directory`, which is made where it is missing; what a killed upload left is swept."""
+    """Blobs in `directory`, which is made where it is missing; what a killed upload left is swept.
 
-    def __init__(self, directory: Path) -> None:
+    Where others use the directory, too, only what nobody can still be writing.
+    """
+
+    def __init__(self, directory: Path, *, shared: bool = False) -> None:
         self._directory = directory
         directory.mkdir(parents=True, exist_ok=True)
+        newest_s = time.time() - LONGEST_UPLOAD_S if shared else math.inf
         for leftover in directory.glob(f"{INCOMING}*"):
-            leftover.unlink()
+            with suppress(FileNotFoundError):
+                if leftover.stat().st_mtime < newest_s:
+                    leftover.unlink()
 
     def path(self, digest: str) -> Path:
         """Where the blob lies. Raises NotFound where it does not."""

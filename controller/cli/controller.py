@@ -26,6 +26,14 @@ def controller(
             help="A PostgreSQL database, postgresql://USER@HOST/NAME; a file in the data directory without it.",
         ),
     ] = None,
+    shared_dir: Annotated[
+        Path | None,
+        typer.Option(
+            show_default=False,
+            help="A directory that several controllers on one database share, for artifacts; the data directory "
+            "without it.",
+        ),
+    ] = None,
     http_port: Annotated[int, typer.Option(help="For the HTTP API; 0 takes a free one.")] = 8470,
     mqtt_port: Annotated[int, typer.Option(help="For the broker; 0 takes a free one.")] = 1883,
     fleet: Annotated[str, typer.Option(help="Name of the fleet; its agents are configured with the same.")] = "home",
@@ -72,6 +80,7 @@ def controller(
     config = ControllerConfig(
         data_dir=data_dir.absolute(),
         database=database,
+        shared_dir=shared_dir.absolute() if shared_dir is not None else None,
         fleet=_checked_fleet(fleet),
         host=host,
         insecure_bind=insecure_bind,

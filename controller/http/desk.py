@@ -13,6 +13,7 @@ from wherry.controller.config import ControllerConfig
 from wherry.controller.conversions import Conversions
 from wherry.controller.helm import Helm
 from wherry.controller.intake import Intake
+from wherry.controller.lead import Lead
 from wherry.controller.ledger import Ledger
 
 ACTOR = "operator"
@@ -29,6 +30,8 @@ class Desk:
     intake: Intake
     helm: Helm
     conversions: Conversions
+    lead: Lead | None = None
+    """None where nothing is led: in a desk without a fleet."""
 
     def now_s(self) -> float:
         return time.time()

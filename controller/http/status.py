@@ -7,14 +7,19 @@ import wherry
 from wherry.controller.http.bodies import answer
 from wherry.controller.http.desk import AtDesk
 from wherry.controller.operations import devices
+from wherry.controller.store.leader import leader_url
 
 router = APIRouter(prefix="/status", tags=["status"])
 
 
 @router.get("")
 async def get_status(desk: AtDesk) -> Response:
-    """`ok` is whether the broker is connected; an answer at all says that the database works."""
+    """`ok` is whether the broker is connected; an answer at all says that the database works.
+
+    Of several controllers on one database, only the one that `leads` connects to the broker.
+    """
     fleet = await desk.ledger.run(devices.list_devices)
+    leader = await desk.ledger.run(leader_url)
     session = desk.session
     return answer(
         {
@@ -23,6 +28,8 @@ async def get_status(desk: AtDesk) -> Response:
             "fleet": desk.config.fleet,
             "devices": len(fleet),
             "online": sum(device.presence == "online" for device in fleet),
+            "leads": desk.lead is not None and desk.lead.leads,
+            "leader": leader,
             "broker": {
                 "connected": session.connected,
                 "protocol": session.protocol.name,

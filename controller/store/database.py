@@ -6,7 +6,8 @@ Rules upheld here:
   writes.
 - A reader sees one moment, and waits for no writer.
 - A database of a newer schema is refused, never touched.
-- One controller at a time works on a PostgreSQL database; on SQLite the claim of the data directory sees to that.
+- One controller at a time leads on a PostgreSQL database (`claim`), and only that one changes the schema; on SQLite the
+  claim of the data directory sees to that.
 """
 
 from collections.abc import Iterator
@@ -15,33 +16,55 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError
 from sqlalchemy.orm import Session
 
 from wherry.controller.errors import Invalid, Unavailable
 from wherry.controller.store import schema
+from wherry.controller.store.claim import Claim
 
 BUSY_TIMEOUT_MS = 10_000
 CLAIM_TIMEOUT_MS = 5_000
 """PostgreSQL takes a moment to notice that a controller was killed."""
 
 WRITER_LOCK = 0x77_68_65_72_72_79_01
-CONTROLLER_LOCK = 0x77_68_65_72_72_79_02
-"""Advisory locks of PostgreSQL: any numbers, if others that use the same database take other ones."""
+"""An advisory lock of PostgreSQL, as in `claim`."""
 
 
 class Database:
     """Transactions on one database. Sessions are not for sharing between threads; this object is."""
 
-    def __init__(self, engine: Engine, claim: Connection | None = None) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, claim: Claim | None = None) -> None:
+        self.engine = engine
         self._reading = engine.execution_options(wherry_read=True)
         self._claim = claim
+
+    def claim(self) -> bool:
+        """Whether this controller may lead from now on."""
+        return self._claim is None or self._claim.gain()
+
+    def first_claim(self, wait_ms: int) -> bool:
+        """As `claim`, with patience for one that is just ending."""
+        return self._claim is None or self._claim.gain(wait_ms)
+
+    def keeps_claim(self) -> bool:
+        """Ask whether it still may."""
+        return self._claim is None or self._claim.keep()
+
+    def let_go(self) -> None:
+        """Let another one lead."""
+        if self._claim is not None:
+            self._claim.let_go()
+
+    @property
+    def claimed(self) -> bool:
+        """Whether it was so when last asked."""
+        return self._claim is None or self._claim.held
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """One transaction, committed at the end of the block, undone where the block raises."""
-        with Session(self._engine, expire_on_commit=False) as session, session.begin():
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
@@ -57,12 +80,11 @@ class Database:
         One that fails undoes only what it did itself. Nothing of any of them is durable before the end of the block.
         """
         with self.write() as session:
-            yield _Together(self._engine, session)
+            yield _Together(self.engine, session)
 
     def close(self) -> None:
-        if self._claim is not None:
-            self._claim.close()
-        self._engine.dispose()
+        self.let_go()
+        self.engine.dispose()
 
 
 class _Together(Database):
@@ -82,23 +104,38 @@ class _Together(Database):
         yield self._session
 
 
-def open_database(place: Path | str) -> Database:
+def open_database(place: Path | str, *, stand_by: bool = False) -> Database:
     """Open the SQLite file, or the database that a `postgresql://` URL names, and bring its schema up to date.
 
     A file is made where there is none. Raises NewerSchema, Invalid for what is no such URL, or Unavailable where the
-    database cannot be used, or another controller uses it.
+    database cannot be used. Another controller that has the claim on it is Unavailable, too, unless one is to
+    `stand_by`: `claimed` is then False.
     """
     engine = make_engine(place)
     with ExitStack() as undo:
         undo.callback(engine.dispose)
         try:
-            claim = undo.enter_context(_claim(engine)) if engine.dialect.name == "postgresql" else None
-            schema.upgrade(engine)
+            db = Database(engine, Claim(engine) if engine.dialect.name == "postgresql" else None)
+            undo.callback(db.let_go)
+            _settle(db, stand_by=stand_by)
         except DatabaseError as error:
             cause = " ".join(str(error.orig).split())
             raise Unavailable(f"cannot use the database {_name(place)}: {cause}", _fix(engine)) from error
         undo.pop_all()
-    return Database(engine, claim)
+    return db
+
+
+def _settle(db: Database, *, stand_by: bool) -> None:
+    """Have the claim and the newest schema; or neither, where another controller has seen to both."""
+    if db.first_claim(0 if stand_by else CLAIM_TIMEOUT_MS):
+        schema.upgrade(db.engine)
+    elif not stand_by:
+        raise Unavailable(
+            "another controller works on this database",
+            "stop that one first, or name another database, or use --broker external to stand by for it",
+        )
+    elif not schema.is_newest(db.engine):
+        raise Unavailable("the controller that works on this database is an older one", "stop that one first")
 
 
 def make_engine(place: Path | str) -> Engine:
@@ -137,20 +174,6 @@ def _fix(engine: Engine) -> str:
     if engine.dialect.name == "postgresql":
         return "check that the server runs, that the database is there, and the user's rights"
     return "check the directory and its rights"
-
-
-def _claim(engine: Engine) -> Connection:
-    """A connection that holds the database for this controller until it is closed. Raises Unavailable."""
-    connection = engine.execution_options(isolation_level="AUTOCOMMIT", wherry_read=True).connect()
-    try:
-        connection.exec_driver_sql(f"SET lock_timeout = {CLAIM_TIMEOUT_MS}")
-        connection.exec_driver_sql(f"SELECT pg_advisory_lock({CONTROLLER_LOCK})")
-    except OperationalError as error:
-        connection.close()
-        raise Unavailable(
-            "another controller works on this database", "stop that one first, or name another database"
-        ) from error
-    return connection
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:

@@ -10,10 +10,11 @@ from alembic.migration import MigrationContext
 from sqlalchemy.exc import InternalError
 
 from tests.support.depot import Depot
-from wherry.controller.errors import Invalid, NewerSchema, Unavailable
+from wherry.controller.errors import Deposed, Invalid, NewerSchema, Unavailable
 from wherry.controller.operations import audit, devices
 from wherry.controller.store import database
 from wherry.controller.store.database import Database, make_engine, open_database
+from wherry.controller.store.leader import LeaderDatabase, leader_url
 from wherry.controller.store.tables import Base, DeviceRow
 
 pytestmark = pytest.mark.slow
@@ -47,6 +48,46 @@ def test_one_controller_works_on_a_database_and_the_next_may_when_it_has_gone(
         open_database(url)
     db.close()
     open_database(url).close()
+
+
+def test_one_that_stands_by_may_lead_once_the_claim_is_let_go_and_no_sooner(url: str, db: Database) -> None:
+    second = open_database(url, stand_by=True)
+    assert (second.claimed, second.claim(), second.keeps_claim()) == (False, False, False)
+    assert devices.list_devices(second) == [], "it answers meanwhile"
+    db.let_go()
+    assert (second.claim(), second.keeps_claim(), db.claim()) == (True, True, False)
+    second.close()
+
+
+def test_a_session_that_is_ended_at_the_server_has_lost_the_claim(url: str, db: Database) -> None:
+    held = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+    assert db.keeps_claim()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(held)
+    assert not db.keeps_claim()
+    assert db.claim(), "it may be gained anew"
+
+
+def test_nothing_is_written_for_a_lead_after_the_next_one_has_begun(url: str, db: Database) -> None:
+    """The old leader does not know it yet: its claim's session was cut, and it has not asked since."""
+    old = LeaderDatabase(db)
+    assert old.begin("http://old") == 1
+    with old.write() as session:
+        session.add(_device("pi-1"))
+    assert LeaderDatabase(db).begin("http://new") == 2
+    with pytest.raises(Deposed), old.write() as session:
+        session.add(_device("pi-2"))
+    with pytest.raises(Deposed), old.together():
+        pass
+    assert [device.id for device in devices.list_devices(db)] == ["pi-1"]
+    assert leader_url(db) == "http://new"
+
+
+def test_one_that_stands_by_changes_no_schema_and_refuses_an_older_leader(url: str, db: Database) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0004'")
+    with pytest.raises(Unavailable, match="is an older one"):
+        open_database(url, stand_by=True)
 
 
 def test_a_writer_waits_for_the_writer_before_it_and_reads_what_that_wrote(db: Database) -> None:
