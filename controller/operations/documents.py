@@ -17,7 +17,11 @@ _slots: msgspec.json.Decoder[tuple[Assignment, ...]] = msgspec.json.Decoder(tupl
 
 def assignments(row: DesiredRow | None) -> tuple[Assignment, ...]:
     """What the document asks for, by slot; nothing where there is none."""
-    return _slots.decode(row.slots) if row is not None else ()
+    return decode_assignments(row.slots) if row is not None else ()
+
+
+def decode_assignments(body: bytes) -> tuple[Assignment, ...]:
+    return _slots.decode(body)
 
 
 def assignment_of(row: DesiredRow | None, slot: str) -> Assignment | None:
@@ -56,6 +60,11 @@ def overtake(session: Session, device: DeviceRow, before: Order, *, now_s: float
     row = session.get(DesiredRow, device.id)
     if row is None or (device.reported_epoch, device.reported_generation) <= (row.epoch, row.generation):
         return
+    order_anew(session, row, device, before, now_s=now_s)
+
+
+def order_anew(session: Session, row: DesiredRow, device: DeviceRow, before: Order, *, now_s: float) -> None:
+    """Order the same under a newer generation; `before` as in `overtake`."""
     epoch, generation = _renew(session, row, device, now_s)
     for entry in session.scalars(select(RolloutDeviceRow).where(RolloutDeviceRow.device == device.id)):
         if entry.sent_s is not None and (entry.sent_epoch, entry.sent_generation) > before:
