@@ -24,6 +24,7 @@ from tests.support.light_agent import TOLD, Setting, Temper
 from tests.support.wait import wait_until
 from wherry.agent.adapters.store import Store
 from wherry.agent.core.record import SlotRecord
+from wherry.controller.adapters import mosquitto
 from wherry.protocol.manifest import HealthLimits
 from wherry.protocol.up import Event
 
@@ -121,8 +122,16 @@ class Storm:
         wait_until(lambda: self._born() == count, f"{count} agents are known", START_LIMIT_S)
 
     def start_broker(self) -> None:
-        """One that keeps nothing on disk, so that a killed one has lost everything that it retained or queued."""
-        self._broker.enter_context(broker.running("mosquitto", self._directory, self.mqtt_port))
+        """As the controller would start it, but keeping nothing on disk: a killed one has lost all of it."""
+        told = mosquitto.configuration(broker.HOST, self.mqtt_port).replace("persistence true", "persistence false")
+        path = self._directory / "storm.conf"
+        path.write_text(told.replace("log_type notice\n", ""))
+        process = subprocess.Popen(
+            [broker.require_mosquitto(), "-c", str(path)], cwd=self._directory, stderr=subprocess.DEVNULL
+        )
+        self._broker.callback(process.wait)
+        self._broker.callback(process.kill)
+        wait_until(lambda: broker.accepts(self.mqtt_port), "mosquitto listens")
 
     def kill_broker(self) -> None:
         self._broker.close()
