@@ -1,25 +1,27 @@
 """The gates between two waves: what must hold, one function each.
 
-A gate looks at the evidence and answers ok, wait or breach, with the numbers. All must be ok to promote;
-one breach stops the rollout. A new gate is one function and one row in `GATES`.
+A gate looks at the evidence and answers in words and numbers; its rule makes ok, wait or breach of the numbers alone,
+so that a stored verdict can be made again. All must be ok to promote; one breach stops the rollout. A new gate is one
+function, one rule, and one row in each of `GATES` and `rules.RULES`.
 
 Failures are counted over the whole rollout; every other figure is that of the open wave, so that good
 early waves cannot hide a bad late one. A gate that an operator has overruled is ok, and says what it would have said.
 """
 
-from wherry.controller.core.gates import conduct, course
-from wherry.controller.core.gates.evidence import Answer, Gate, GateResult, Verdict, WaveEvidence
+from wherry.controller.core.gates import comparison, conduct, course
+from wherry.controller.core.gates.evidence import Answer, Gate, GateResult, WaveEvidence
+from wherry.controller.core.gates.rules import OVERRULED, Verdict, verdict_of
 from wherry.controller.core.members import Override
 
-__all__ = ["GATES", "GateResult", "Verdict", "WaveEvidence", "judge"]
+__all__ = ["GATES", "GateResult", "Verdict", "WaveEvidence", "judge", "verdict_of"]
 
 GATES: tuple[tuple[str, Gate], ...] = (
     ("failures", course.failures),
     ("crashes", conduct.crashes),
     ("errors", conduct.errors),
-    ("latency", conduct.latency),
-    ("memory", conduct.memory),
-    ("drift", conduct.drift),
+    ("latency", comparison.latency),
+    ("memory", comparison.memory),
+    ("drift", comparison.drift),
     ("accuracy", conduct.accuracy),
     ("connection", conduct.connection),
     ("deadline", course.deadline),
@@ -38,7 +40,10 @@ def judge(evidence: WaveEvidence) -> tuple[GateResult, ...]:
 
 
 def _result(name: str, answer: Answer, override: Override | None) -> GateResult:
-    if override is None or answer.verdict == "ok":
-        return GateResult(gate=name, verdict=answer.verdict, reason=answer.reason, evidence=answer.evidence)
-    told = f"overruled by {override.actor}: {override.reason}; it said {answer.verdict}: {answer.reason}"
-    return GateResult(gate=name, verdict="ok", reason=told, evidence=answer.evidence)
+    verdict, told = verdict_of(name, answer.known), answer.told
+    if verdict == "breach" and answer.blame:
+        told = f"{told}: {answer.blame}"
+    if override is None or verdict == "ok":
+        return GateResult(gate=name, verdict=verdict, reason=told, evidence=answer.known)
+    told = f"overruled by {override.actor}: {override.reason}; it said {verdict}: {told}"
+    return GateResult(gate=name, verdict="ok", reason=told, evidence={**answer.known, OVERRULED: verdict})

@@ -1,49 +1,55 @@
 """Gates on how the wave goes: who failed, who has settled, how much was seen, how long it takes."""
 
+from wherry.controller.core.gates.conduct import UNLIMITED
 from wherry.controller.core.gates.evidence import Answer, WaveEvidence, named
+from wherry.controller.core.gates.rules import Numbers
 from wherry.controller.core.standing import FAILED, PENDING, UNCOUNTED
 
 
 def failures(evidence: WaveEvidence) -> Answer:
-    """Devices that failed in the whole rollout, as a count and as a share of those reached; the larger limit holds."""
+    """Devices that failed in the whole rollout, as a count and as a share of those reached; the larger limit holds.
+
+    No interval: all that were reached are counted, and nobody else is spoken for.
+    """
     plan = evidence.plan
     failed = [entry for entry in evidence.members if entry.standing in FAILED]
     reached = sum(entry.standing not in UNCOUNTED for entry in evidence.members)
     allowed = max(plan.max_failures, int(plan.max_failure_share * reached))
+    known: Numbers = {"value": len(failed), "limit": allowed, "reached": reached}
     told = f"{len(failed)} of {reached} devices failed, {allowed} allowed"
-    known = {"value": len(failed), "limit": allowed, "reached": reached}
-    if len(failed) <= allowed:
-        return Answer("ok", told, known)
-    return Answer("breach", f"{told}: {named(failed)}", known)
+    return Answer(told, known, named(failed) if failed else "")
 
 
 def settled(evidence: WaveEvidence) -> Answer:
     """Every device of the wave that can run it has ended its attempt, well or badly."""
     able = evidence.able
     pending = [entry for entry in able if entry.standing in PENDING]
-    known = {"pending": len(pending), "able": len(able)}
+    known: Numbers = {"pending": len(pending), "able": len(able)}
     if not pending:
-        return Answer("ok", f"{len(able)} of {len(able)} devices of the wave have settled", known)
-    return Answer("wait", f"{len(pending)} of {len(able)} devices have not settled: {named(pending)}", known)
+        return Answer(f"{len(able)} of {len(able)} devices of the wave have settled", known)
+    return Answer(f"{len(pending)} of {len(able)} devices have not settled: {named(pending)}", known)
 
 
 def devices(evidence: WaveEvidence) -> Answer:
     """Enough devices have committed. A wave in which nobody can run it leans on an earlier wave's commits."""
     able = evidence.able
     if not able:
-        if any(entry.standing == "committed" for entry in evidence.members):
-            return Answer("ok", "no device of this wave can run it; earlier waves committed")
-        return Answer("breach", "no device so far can run it, so there is no evidence")
+        return _nobody(evidence)
     committed = sum(entry.standing == "committed" for entry in able)
     needed = min(evidence.plan.min_devices, len(able))
     possible = committed + sum(entry.standing in PENDING for entry in able)
-    known = {"value": committed, "needed": needed, "possible": possible}
+    known: Numbers = {"value": committed, "needed": needed, "possible": possible}
     told = f"{committed} of {needed} needed devices committed"
-    if committed >= needed:
-        return Answer("ok", told, known)
-    if possible >= needed:
-        return Answer("wait", told, known)
-    return Answer("breach", f"{told}, and only {possible} still can", known)
+    return Answer(told if possible >= needed else f"{told}, and only {possible} still can", known)
+
+
+def _nobody(evidence: WaveEvidence) -> Answer:
+    """No device of the open wave can run the version: one that committed it in an earlier wave must speak for it."""
+    earlier = sum(entry.standing == "committed" for entry in evidence.members)
+    known: Numbers = {"value": earlier, "needed": 1, "possible": earlier}
+    if earlier:
+        return Answer("no device of this wave can run it; earlier waves committed", known)
+    return Answer("no device so far can run it, so there is no evidence", known)
 
 
 def inferences(evidence: WaveEvidence) -> Answer:
@@ -51,8 +57,7 @@ def inferences(evidence: WaveEvidence) -> Answer:
     able = evidence.able
     needed = evidence.plan.min_inferences if able else 0
     seen = sum(entry.behaviour.inferences for entry in able)
-    told = f"{seen} of {needed} needed inferences seen"
-    return Answer("ok" if seen >= needed else "wait", told, {"value": seen, "needed": needed})
+    return Answer(f"{seen} of {needed} needed inferences seen", {"value": seen, "needed": needed})
 
 
 def soak(evidence: WaveEvidence) -> Answer:
@@ -60,11 +65,10 @@ def soak(evidence: WaveEvidence) -> Answer:
     able = evidence.able
     soak_s = evidence.plan.soak_s if able else 0.0
     if any(entry.standing in PENDING for entry in able):
-        return Answer("wait" if soak_s else "ok", f"begins when the wave has settled, {soak_s:g} s")
+        return Answer(f"begins when the wave has settled, {soak_s:g} s", {"value": 0.0, "needed": soak_s})
     since_s = max((entry.standing_s for entry in able), default=evidence.now_s)
     passed_s = evidence.now_s - since_s
-    told = f"{min(passed_s, soak_s):.0f} s of {soak_s:g} s passed"
-    return Answer("ok" if passed_s >= soak_s else "wait", told, {"value": passed_s, "needed": soak_s})
+    return Answer(f"{min(passed_s, soak_s):.0f} s of {soak_s:g} s passed", {"value": passed_s, "needed": soak_s})
 
 
 def deadline(evidence: WaveEvidence) -> Answer:
@@ -76,9 +80,9 @@ def deadline(evidence: WaveEvidence) -> Answer:
     )
     left = [(since_s + limit_s - evidence.now_s, what, limit_s) for what, since_s, limit_s in limits if limit_s]
     if not left:
-        return Answer("ok", "no limit set")
+        return UNLIMITED
     left_s, what, limit_s = min(left)
-    known = {"left_s": left_s, "limit": limit_s}
+    known: Numbers = {"left_s": left_s, "limit": limit_s, "of": what}
     if left_s > 0:
-        return Answer("ok", f"{left_s:.0f} s of {limit_s:g} s left for {what}", known)
-    return Answer("breach", f"{what} was not through after {limit_s:g} s", known)
+        return Answer(f"{left_s:.0f} s of {limit_s:g} s left for {what}", known)
+    return Answer(f"{what} was not through after {limit_s:g} s", known)

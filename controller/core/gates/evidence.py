@@ -1,27 +1,19 @@
-"""What gates are given, and what they answer.
+"""What gates are given, and what they answer."""
 
-Rules upheld here:
-- A figure with an interval is a breach where all of the interval is over the limit, and is waited for where the figure
-  is over it and a part of the interval is not.
-- An answer names the numbers that it was made from, so that it can be made again from them.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Literal
 
+from wherry.controller.core.gates.rules import Numbers, Verdict
 from wherry.controller.core.intervals import Interval
 from wherry.controller.core.members import Member, Rollout
 from wherry.controller.core.plan import RolloutPlan
 from wherry.controller.core.standing import PENDING, UNCOUNTED
 from wherry.protocol.types import Struct
 
-Verdict = Literal["ok", "wait", "breach"]
-Numbers = Mapping[str, float | bool | str]
-
 
 class GateResult(Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """`evidence` are the numbers behind the verdict; its `limit` is what `value`, `low` and `high` are held to."""
+    """`evidence` are the numbers that the verdict follows from, by `rules.verdict_of`."""
 
     gate: str
     verdict: Verdict
@@ -30,9 +22,14 @@ class GateResult(Struct, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class Answer(Struct, frozen=True):
-    verdict: Verdict
-    reason: str
-    evidence: Numbers = {}
+    """What was found, in words and in numbers. No numbers mean that there is nothing to judge.
+
+    `blame` is added to the words where the verdict is a breach.
+    """
+
+    told: str
+    known: Numbers = {}
+    blame: str = ""
 
 
 class WaveEvidence(Struct, frozen=True, kw_only=True, dict=True):
@@ -64,22 +61,15 @@ class WaveEvidence(Struct, frozen=True, kw_only=True, dict=True):
 Gate = Callable[[WaveEvidence], Answer]
 
 
-def held_to(found: Interval, limit: float) -> Verdict:
-    """Whether the figure is over the limit, as far as can be told."""
-    if found.low > limit:
-        return "breach"
-    return "wait" if found.value > limit else "ok"
-
-
-def held_up_to(found: Interval, least: float) -> Verdict:
-    """Whether the figure is under what it should reach, as far as can be told."""
-    if found.high < least:
-        return "breach"
-    return "wait" if found.value < least else "ok"
-
-
 def numbers(found: Interval, limit: float, **more: float | bool | str) -> Numbers:
-    return {"value": found.value, "low": found.low, "high": found.high, "limit": limit, **more}
+    """An end that the samples do not bound is left out."""
+    ends = {"low": found.low, "high": found.high}
+    return {
+        "value": found.value,
+        **{end: value for end, value in ends.items() if math.isfinite(value)},
+        "limit": limit,
+        **more,
+    }
 
 
 def named(entries: Sequence[Member]) -> str:
@@ -87,3 +77,7 @@ def named(entries: Sequence[Member]) -> str:
     first = entries[0]
     told = f"{first.device} {first.standing}" + (f" ({first.reason})" if first.reason else "")
     return told + (f" and {len(entries) - 1} more" if len(entries) > 1 else "")
+
+
+def percent(found: Interval) -> str:
+    return f"{found.value:.1%}, {found.low:.1%} to {found.high:.1%}"

@@ -5,13 +5,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.support.controller_values import make_plan
+from tests.support.controller_values import make_birth, make_plan
 from tests.support.rollout_world import NEW, OLD
-from wherry.controller.core.behaviour import Behaviour
-from wherry.controller.core.gates import GATES, WaveEvidence
-from wherry.controller.core.members import Member, Rollout, Sent
+from wherry.controller.core.behaviour import Behaviour, merged_latency
+from wherry.controller.core.gates import GATES, GateResult, WaveEvidence, judge, verdict_of
+from wherry.controller.core.gates.rules import RULES
+from wherry.controller.core.members import Member, Override, Rollout, Sent
 from wherry.controller.core.plan import RolloutPlan
 from wherry.protocol.latency import LatencySketch, LatencyWindow
+from wherry.protocol.up import Birth
 
 
 def sketch(value_ms: float, count: int = 100) -> LatencySketch:
@@ -36,6 +38,14 @@ def member(
     )  # type: ignore[arg-type]  # fmt: skip
 
 
+def mixed(*parts: tuple[float, int]) -> LatencySketch:
+    return merged_latency(sketch(value_ms, count) for value_ms, count in parts)
+
+
+def of_class(birth: Birth, **seen: Any) -> Member:
+    return msgspec.structs.replace(member("committed", **seen), birth=birth)
+
+
 def open_wave(plan: RolloutPlan, wave: int) -> Rollout:
     return Rollout(plan=plan, variants=(), state="running", wave=wave, wave_count=2, wave_opened_s=0.0)
 
@@ -53,10 +63,18 @@ def labels(correct: int) -> dict[str, int]:
 
 TEN = {"predictions": dict.fromkeys(range(10), 50)}
 ONE_CLASS = {"predictions": {3: 500}}
+SHIFTED = {"predictions": {**dict.fromkeys(range(9), 8), 9: 30}}
 OK, SILENT, GONE = member("committed"), member("silent"), member("removed")
 SOME = {"min_inferences": 1}
 FEW = {"latency": sketch(30.0, 49), "before": sketch(10.0)}
 SLOW = {"latency": sketch(30.0), "before": sketch(10.0)}
+NONE = {"latency": LatencySketch(), "before": sketch(10.0)}
+BARE = {"latency": sketch(30.0, 60), "before": mixed((10.0, 58), (30.0, 2))}
+LOST = given(presence="lost", presence_s=-30.0)
+PI, PC = make_birth(), make_birth(machine="x86_64", cpu_count=8)
+FAST_PC = of_class(PC, latency=sketch(10.0, 9000), before=sketch(10.0, 9000))
+SLOW_PI, SLOW_NEW_PI = of_class(PI, **SLOW), of_class(PI, latency=sketch(30.0))
+SLOW_NEW_PC = of_class(PC, latency=sketch(30.0, 9000))
 
 ROWS: list[tuple[str, dict[str, Any], list[Member], str, str]] = [
     ("failures", {}, [OK], "ok", "0 of 1 devices failed, 0 allowed"),
@@ -75,7 +93,9 @@ ROWS: list[tuple[str, dict[str, Any], list[Member], str, str]] = [
     ("devices", {}, [member("incompatible")], "breach", "no evidence"),
     ("inferences", {"min_inferences": 10}, [member("committed", inferences=9)], "wait", "9 of 10"),
     ("inferences", {"min_inferences": 10}, [member("committed", inferences=10)], "ok", "10 of 10"),
-    ("errors", {}, [member("committed", inferences=40, errors=9)], "ok", "too few to judge"),
+    ("errors", {}, [OK], "ok", "no requests seen yet"),
+    ("errors", {}, [member("committed", inferences=40)], "ok", "0 errors in 40 requests"),
+    ("errors", {}, [member("committed", inferences=40, errors=9)], "wait", "too few to be a breach"),
     ("errors", {}, [member("committed", inferences=98, errors=2)], "ok", "2 errors in 100 requests (2.0%,"),
     ("errors", {}, [member("committed", inferences=97, errors=3)], "wait", "(3.0%, 1.0% to 8.5%), limit 2.0%"),
     ("errors", {}, [member("committed", inferences=93, errors=7)], "breach", "(7.0%, 3.4% to 13.7%), limit 2.0%"),
@@ -86,7 +106,14 @@ ROWS: list[tuple[str, dict[str, Any], list[Member], str, str]] = [
     ("latency", {"max_p95_ratio": 2.0, "min_samples": 101}, [member("committed", **SLOW)], "ok", "nothing to compare"),
     ("latency", {"max_p95_ratio": 2.0}, [member("committed", latency=sketch(30.0))], "ok", "nothing to compare"),
     ("latency", {"max_p95_ratio": 2.0, **SOME}, [member("committed", **FEW)], "wait", "49 of 50 needed latencies"),
-    ("latency", {"max_p95_ratio": 2.0, "min_inferences": 0}, [member("committed", **FEW)], "ok", "49 of 50"),
+    ("latency", {"max_p95_ratio": 2.0, "min_inferences": 0}, [member("committed", **FEW)], "wait", "49 of 50"),
+    ("latency", {"max_p95_ratio": 2.0}, [member("committed", **NONE)], "ok", "the plan asks for no inferences"),
+    ("latency", {"max_p95_ratio": 2.0, **SOME}, [member("committed", **NONE)], "wait", "0 of 50 needed latencies"),
+    ("latency", {"max_p95_ratio": 2.0}, [member("committed", **BARE)], "wait", "(3.00 times, 0.00 or more)"),
+    ("latency", {"max_p95_ratio": 2.0}, [FAST_PC, SLOW_PI], "breach", "3.00 times, 3.00 to 3.00) on aarch64, 4 CPUs"),
+    ("latency", {"max_p95_ratio": 2.0}, [FAST_PC, SLOW_NEW_PC], "breach", "on x86_64, 8 CPUs"),
+    ("latency", {"max_p95_ratio": 2.0}, [FAST_PC, SLOW_NEW_PI], "ok", "nothing to compare with on aarch64"),
+    ("latency", {"max_p95_ratio": 2.0}, [], "ok", "nothing to compare with"),
     ("crashes", {}, [OK], "ok", "sent to nobody"),
     ("crashes", {"max_crash_share": None}, [given(crashes=3)], "ok", "no limit set"),
     ("crashes", {}, [given(crashes=1)], "breach", "1 of 1 devices had a worker that crashed, 1 times (100.0%, 20.7%"),
@@ -96,6 +123,8 @@ ROWS: list[tuple[str, dict[str, Any], list[Member], str, str]] = [
     ("memory", {"max_memory_ratio": 1.5}, [given(memory_bytes=160, was={"memory_bytes": 100})], "breach", "1.60 times"),
     ("memory", {"max_memory_ratio": 1.7}, [given(memory_bytes=160, was={"memory_bytes": 100})], "ok", "1.60 times"),
     ("memory", {"max_memory_ratio": 1.5}, [given(memory_bytes=160)], "ok", "nothing to compare"),
+    ("memory", {"max_memory_ratio": 1.5, **SOME}, [given(was={"memory_bytes": 9})], "wait", "no worker has told"),
+    ("memory", {"max_memory_ratio": 1.5}, [given(was={"memory_bytes": 9})], "ok", "no worker has told"),
     ("memory", {}, [given(memory_bytes=160, was={"memory_bytes": 100})], "ok", "no limit set"),
     (
         "drift",
@@ -113,16 +142,25 @@ ROWS: list[tuple[str, dict[str, Any], list[Member], str, str]] = [
         "9 of 50 needed answers",
     ),
     ("drift", {"max_prediction_psi": 0.2}, [given(**TEN)], "ok", "nothing to compare"),
+    ("drift", {"max_prediction_psi": 0.2, **SOME}, [given(was=TEN)], "wait", "0 of 50 needed answers"),
+    ("drift", {"max_prediction_psi": 0.2}, [given(was=TEN)], "ok", "the plan asks for no inferences"),
+    ("drift", {"max_prediction_psi": 0.2}, [given(was=TEN, **SHIFTED)], "wait", "(chance: up to"),
     ("accuracy", {"min_accuracy": 0.9}, [given(labelled=100, correct=80)], "breach", "80 of 100 labelled inferences"),
     ("accuracy", {"min_accuracy": 0.9}, [given(labelled=100, correct=88)], "wait", "at least 90.0% wanted"),
     ("accuracy", {"min_accuracy": 0.9}, [given(labelled=100, correct=90)], "ok", "at least 90.0% wanted"),
     ("accuracy", {"min_accuracy": 0.9}, [given(labelled=49, correct=1)], "wait", "49 of 50 needed labels"),
+    ("accuracy", {"min_accuracy": 0.9}, [OK], "ok", "the plan asks for no inferences"),
+    ("accuracy", {"min_accuracy": 0.9, **SOME}, [OK], "wait", "0 of 50 needed labels"),
+    ("accuracy", {"max_accuracy_drop": 0.05}, [given(**labels(80))], "ok", "nothing to compare"),
     ("accuracy", {"max_accuracy_drop": 0.05}, [given(**labels(80), was=labels(95))], "breach", "fell by 15.0%"),
     ("accuracy", {"max_accuracy_drop": 0.05}, [given(**labels(88), was=labels(95))], "wait", "fell by 7.0%"),
     ("accuracy", {"max_accuracy_drop": 0.05}, [given(**labels(91), was=labels(95))], "ok", "fell by 4.0%"),
     ("connection", {}, [OK], "ok", "committed by nobody"),
     ("connection", {}, [given(presence="lost", presence_s=-30.0)], "breach", "1 of 1 devices lost their connection"),
-    ("connection", {}, [given(presence="lost", presence_s=-10.0)], "wait", "less than 120 s ago"),
+    ("connection", {}, [given(presence="lost", presence_s=-10.0)], "wait", "1 more less than 120 s ago"),
+    ("connection", {}, [LOST, *[given()] * 9], "ok", "1 of 10 devices"),
+    ("connection", {"soak_s": 200}, [LOST, LOST, *[given()] * 5], "wait", "2 of 7 devices"),
+    ("connection", {}, [LOST, LOST, *[given()] * 5], "breach", "2 of 7 devices"),
     ("connection", {}, [given(presence="lost", presence_s=-60.0)], "ok", "0 of 1"),
     ("connection", {}, [given(presence="offline", presence_s=-30.0)], "ok", "0 of 1"),
     ("connection", {"max_lost_share": None}, [given(presence="lost", presence_s=-30.0)], "ok", "no limit set"),
@@ -136,25 +174,64 @@ ROWS: list[tuple[str, dict[str, Any], list[Member], str, str]] = [
 ]
 
 
+def said(gate: str, evidence: WaveEvidence) -> GateResult:
+    (found,) = (answer for answer in judge(evidence) if answer.gate == gate)
+    return found
+
+
 @pytest.mark.parametrize(("gate", "limits", "members", "verdict", "words"), ROWS)
 def test_gate(gate: str, limits: dict[str, Any], members: list[Member], verdict: str, words: str) -> None:
     evidence = WaveEvidence(rollout=open_wave(make_plan(**limits), 1), members=tuple(members), now_s=100.0)
-    answer = dict(GATES)[gate](evidence)
+    answer = said(gate, evidence)
     assert answer.verdict == verdict
     assert words in answer.reason
 
 
+@pytest.mark.parametrize(("gate", "limits", "members", "verdict", "words"), ROWS)
+def test_a_stored_verdict_follows_from_the_numbers_stored_with_it(
+    gate: str, limits: dict[str, Any], members: list[Member], verdict: str, words: str
+) -> None:
+    """Through JSON and back, as it is kept, and without the members: the numbers are all of the evidence."""
+    evidence = WaveEvidence(rollout=open_wave(make_plan(**limits), 1), members=tuple(members), now_s=100.0)
+    stored = msgspec.json.decode(msgspec.json.encode(judge(evidence)), type=tuple[GateResult, ...])
+    assert [verdict_of(entry.gate, entry.evidence) for entry in stored] == [entry.verdict for entry in stored]
+
+
+def test_numbers_that_were_changed_give_another_verdict() -> None:
+    """The negative control: verdicts are not merely read back."""
+    members = (member("committed", inferences=93, errors=7),)
+    evidence = WaveEvidence(rollout=open_wave(make_plan(), 1), members=members, now_s=100.0)
+    stored = said("errors", evidence)
+    assert stored.verdict == "breach"
+    assert verdict_of("errors", {**stored.evidence, "limit": 0.5}) == "ok"
+
+
+@pytest.mark.parametrize(("gate", "limits", "members", "verdict", "words"), ROWS)
+def test_a_gate_that_is_overruled_is_ok_and_says_what_it_would_have_said(
+    gate: str, limits: dict[str, Any], members: list[Member], verdict: str, words: str
+) -> None:
+    rollout = msgspec.structs.replace(
+        open_wave(make_plan(**limits), 1),
+        overrides=(Override(gate=gate, reason="a bad sensor", actor="ann", at_s=1.0),),
+    )
+    answer = said(gate, WaveEvidence(rollout=rollout, members=tuple(members), now_s=100.0))
+    assert answer.verdict == "ok"
+    assert words in answer.reason
+    assert ("overruled by ann: a bad sensor; it said " + verdict in answer.reason) == (verdict != "ok")
+    assert answer.evidence.get("overruled", "ok") == verdict
+
+
 def test_every_gate_has_a_row_here() -> None:
-    assert {row[0] for row in ROWS} == set(dict(GATES))
+    assert {row[0] for row in ROWS} == set(dict(GATES)) == set(RULES)
 
 
 def test_a_wave_that_nobody_can_run_leans_on_earlier_commits() -> None:
     members = (member("committed"), member("incompatible", wave=2))
     evidence = WaveEvidence(rollout=open_wave(make_plan(min_inferences=9, soak_s=9.0), 2), members=members, now_s=100.0)
-    assert [gate(evidence).verdict for _, gate in GATES] == ["ok"] * len(GATES)
+    assert [answer.verdict for answer in judge(evidence)] == ["ok"] * len(GATES)
 
 
 def test_good_early_waves_do_not_hide_a_bad_one() -> None:
     members = (member("committed", inferences=9000), member("committed", wave=2, inferences=50, errors=50))
     evidence = WaveEvidence(rollout=open_wave(make_plan(), 2), members=members, now_s=100.0)
-    assert dict(GATES)["errors"](evidence).verdict == "breach"
+    assert said("errors", evidence).verdict == "breach"
