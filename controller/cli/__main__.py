@@ -10,7 +10,19 @@ from typing import Annotated
 import typer
 
 from wherry import __version__
-from wherry.controller.cli import actions, controller, conversions, convert, devices, logs, models, rollback, rollout
+from wherry.controller.cli import (
+    actions,
+    backup,
+    controller,
+    conversions,
+    convert,
+    devices,
+    groups,
+    logs,
+    models,
+    rollback,
+    rollout,
+)
 from wherry.controller.cli.api import ServerBug
 from wherry.controller.cli.conversion import ConversionBug
 from wherry.controller.errors import ControllerError
@@ -26,6 +38,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(controller.controller)
+app.command()(backup.backup)
+app.command()(backup.restore)
 app.command()(convert.convert)
 app.add_typer(conversions.app, name="conversions")
 app.add_typer(models.app, name="models")
@@ -33,6 +47,7 @@ app.add_typer(devices.app, name="devices")
 devices.app.command("action")(actions.order)
 devices.app.command("actions")(actions.list_actions)
 devices.app.command("collected")(actions.fetch)
+app.add_typer(groups.app, name="groups")
 app.add_typer(rollout.app, name="rollout")
 app.command()(rollback.rollback)
 app.command()(logs.logs)

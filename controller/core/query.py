@@ -1,6 +1,7 @@
 """Which devices are meant, as a line of text: `site=berlin and ram_mb>=2000 and runtime.litert>=2.1`.
 
-    query       comparisons joined by `and`, `or`, `not` and parentheses; `and` binds closer than `or`
+    query       comparisons and groups joined by `and`, `or`, `not` and parentheses; `and` binds closer than `or`
+    group       @name: a query that was saved under that name
     comparison  field = value, and != < <= > >=; or field in (value, value)
     value       a word, or anything in double quotes
 
@@ -15,11 +16,13 @@ Fields, as the device reports them:
 Rules upheld here:
 - A device that has not said a field matches no comparison with it, but for `!=`, which is `not … = …`.
 - Only numbers and versions have an order. What cannot be compared is refused with its column, before anything is sent.
+- A group stands for its query, which is put in its place before devices are looked at (`expand`). That query names no
+  groups itself, so there is no circle.
 """
 
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -29,7 +32,7 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedTok
 from wherry.controller.core.candidate import Candidate
 from wherry.controller.errors import Invalid
 from wherry.protocol.runtime import Family, version_key
-from wherry.protocol.types import Struct
+from wherry.protocol.types import Struct, is_name
 from wherry.protocol.up import Birth
 
 MAX_CHARACTERS = 1000
@@ -40,12 +43,14 @@ _GRAMMAR = r"""
     ?all: not ("and" not)*
     ?not: "not" not -> negation
         | "(" any ")"
+        | GROUP -> group
         | comparison
     comparison: FIELD OPERATOR value
         | FIELD "in" "(" value ("," value)* ")" -> among
     ?value: WORD | TEXT
 
     FIELD: /[A-Za-z_][A-Za-z0-9_.\/-]*/
+    GROUP: /@[A-Za-z0-9._-]+/
     OPERATOR: "=" | "!=" | "<=" | "<" | ">=" | ">"
     WORD: /[A-Za-z0-9_.:\/+-]+/
     TEXT: /"[^"]*"/
@@ -54,8 +59,8 @@ _GRAMMAR = r"""
 
 _WORDS = {
     "FIELD": "a field", "OPERATOR": "= != < <= > >=", "WORD": "a value", "TEXT": "a value",
-    "IN": "in", "AND": "and", "OR": "or", "NOT": "not", "LPAR": "a parenthesis", "RPAR": "a closing parenthesis",
-    "COMMA": "a comma", "$END": "the end",
+    "GROUP": "a @group", "IN": "in", "AND": "and", "OR": "or", "NOT": "not", "LPAR": "a parenthesis",
+    "RPAR": "a closing parenthesis", "COMMA": "a comma", "$END": "the end",
 }  # fmt: skip
 
 _ORDER: dict[str, Callable[[Any, Any], bool]] = {
@@ -85,11 +90,20 @@ class Joined(Struct, frozen=True, kw_only=True):
     parts: tuple["Query", ...]
 
 
-Query: TypeAlias = Comparison | Negation | Joined
+class Group(Struct, frozen=True, kw_only=True):
+    """`column` is where the query names it, from 1."""
+
+    name: str
+    column: int
+
+
+Query: TypeAlias = Comparison | Negation | Joined | Group
 
 
 def holds(query: Query, device: Candidate) -> bool:
     """Whether the query means the device."""
+    if isinstance(query, Group):
+        raise Invalid(f"column {query.column} of the query: there is no group @{query.name} here")
     if isinstance(query, Negation):
         return not holds(query.part, device)
     if isinstance(query, Joined):
@@ -108,6 +122,43 @@ def parse_query(text: str) -> Query:
     except UnexpectedInput as error:
         raise _refusal(text, error) from None
     return _build(text, tree)
+
+
+def groups_of(text: str) -> tuple[Group, ...]:
+    """The groups that the query names, in their order. Raises Invalid."""
+    return tuple(_groups(parse_query(text)))
+
+
+def _groups(query: Query) -> Iterator[Group]:
+    if isinstance(query, Group):
+        yield query
+    elif isinstance(query, Negation):
+        yield from _groups(query.part)
+    elif isinstance(query, Joined):
+        for part in query.parts:
+            yield from _groups(part)
+
+
+def expand(text: str, saved: Mapping[str, str]) -> str:
+    """The query with the saved ones in the places of their groups.
+
+    Raises Invalid, with the column, for a group that is not there, and for what becomes too long.
+    """
+    named = groups_of(text)
+    pieces, end = [], 0
+    for group in named:
+        if group.name not in saved:
+            known = ", ".join(f"@{name}" for name in sorted(saved)[:10])
+            raise _invalid(
+                text, group.column - 1, f"no such group; there are {known}" if known else "there are no groups yet"
+            )
+        pieces += [text[end : group.column - 1], f"({saved[group.name]})"]
+        end = group.column + len(group.name)
+    expanded = "".join([*pieces, text[end:]])
+    if len(expanded) > MAX_CHARACTERS:
+        what = f"a query of {len(expanded)} characters with its groups"
+        raise Invalid(what, f"use at most {MAX_CHARACTERS}, or label the devices")
+    return expanded
 
 
 @lru_cache(maxsize=1)
@@ -136,8 +187,18 @@ def _build(text: str, tree: "Tree[Token] | Token") -> Query:
     assert isinstance(tree, Tree)
     if tree.data in ("comparison", "among"):
         return _comparison(text, [child for child in tree.children if isinstance(child, Token)])
+    if tree.data == "group":
+        (token,) = tree.children
+        assert isinstance(token, Token)
+        return _group(text, token)
     parts = tuple(_build(text, child) for child in tree.children)
     return Negation(part=parts[0]) if tree.data == "negation" else Joined(every=tree.data == "all", parts=parts)
+
+
+def _group(text: str, token: Token) -> Group:
+    if not is_name(token[1:]):
+        raise _invalid(text, token.start_pos or 0, "names of groups have lower case letters, digits, dots and hyphens")
+    return Group(name=token[1:], column=(token.start_pos or 0) + 1)
 
 
 def _comparison(text: str, tokens: list[Token]) -> Query:

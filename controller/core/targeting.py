@@ -32,12 +32,12 @@ class Waves(Struct, frozen=True, kw_only=True):
     apart: dict[str, str]
 
 
-_QUERY = re.compile(r'[<>!()"]|(^|\s)(and|or|not|in)(\s|$)')
+_QUERY = re.compile(r'[<>!()"@]|(^|\s)(and|or|not|in)(\s|$)')
 """What is in queries and not in lists of devices and labels."""
 
 
 def parse_target(text: str) -> Target:
-    """`all`, `pi-1,pi-2`, `site=lab,kind=pi`, or a query (`core.query`). Raises Invalid."""
+    """`all`, `pi-1,pi-2`, `site=lab,kind=pi`, `@group`, or a query (`core.query`). Raises Invalid."""
     if _QUERY.search(text.strip()):
         parse_query(text.strip())
         return Target(query=text.strip())
@@ -52,7 +52,8 @@ def parse_target(text: str) -> Target:
         return Target(devices=tuple(dict.fromkeys(parts)))
     raise Invalid(
         f"not a target: {text!r}",
-        "give all, device ids (pi-1,pi-2), labels (site=lab,kind=pi) or a query (site=lab and ram_mb>=2000)",
+        "give all, device ids (pi-1,pi-2), labels (site=lab,kind=pi), a group (@berlin-lab) or a query "
+        "(site=lab and ram_mb>=2000)",
     )
 
 

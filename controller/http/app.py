@@ -9,8 +9,10 @@ from wherry.controller.http import (
     audit,
     conversions,
     devices,
+    groups,
     logs,
     models,
+    pins,
     problems,
     rollbacks,
     rollouts,
@@ -27,7 +29,20 @@ def make_app(desk: Desk) -> FastAPI:
         title="Wherry", version=wherry.__version__, docs_url=None, redoc_url=None, openapi_url=f"{PREFIX}/openapi.json"
     )
     app.state.desk = desk
-    for module in (actions, artifacts, audit, conversions, devices, logs, models, rollbacks, rollouts, status):
+    for module in (
+        actions,
+        artifacts,
+        audit,
+        conversions,
+        devices,
+        groups,
+        logs,
+        models,
+        pins,
+        rollbacks,
+        rollouts,
+        status,
+    ):
         app.include_router(module.router, prefix=PREFIX)
     problems.install(app)
     return app

@@ -12,6 +12,7 @@ from wherry.controller.http.bodies import answer, read_json
 from wherry.controller.http.desk import ACTOR, AtDesk
 from wherry.controller.operations import devices
 from wherry.controller.operations.actions import record_action
+from wherry.controller.operations.story import story
 from wherry.protocol import topics
 from wherry.protocol.down.action import Action, ActionKind
 from wherry.protocol.types import Digest, Name, Struct
@@ -28,10 +29,30 @@ class NewAction(Struct, frozen=True, kw_only=True):
     artifact: Digest | None = None
 
 
+class Decommission(Struct, frozen=True, kw_only=True):
+    """`reason` is kept in the audit log, and in the device's story."""
+
+    reason: str = ""
+
+
 @router.get("")
-async def list_devices(desk: AtDesk, where: str = Query("all", max_length=MAX_CHARACTERS)) -> Response:
-    """The devices that `where` means, as a target or a query, by id, with what each slot runs."""
-    return answer(await desk.ledger.run(devices.list_devices, parse_target(where)))
+async def list_devices(
+    desk: AtDesk,
+    where: str = Query("all", max_length=MAX_CHARACTERS),
+    presence: devices.Listed | None = None,
+    serving: str | None = Query(None, max_length=200),
+    after: str = Query("", max_length=64),
+    limit: int | None = Query(None, ge=1, le=10_000),
+) -> Response:
+    """The devices that `where` means, as a target or a query, by id, with what each slot runs.
+
+    Those in service; with `presence=decommissioned` the others. Of a `presence`; `serving` a model, a version or an
+    alias; `after` an id, `limit` of them.
+    """
+    found = await desk.ledger.run(
+        devices.list_devices, parse_target(where), presence=presence, serving=serving, after=after, limit=limit
+    )
+    return answer(found)
 
 
 @router.get("/{device}")
@@ -47,9 +68,34 @@ async def get_events(device: str, desk: AtDesk, max_events: int = Query(100, ge=
     return answer(detail.events)
 
 
+@router.get("/{device}/story")
+async def get_story(device: str, desk: AtDesk) -> Response:
+    """All that was done to it and that it did, and how each version behaved there. Also of a removed one."""
+    return answer(await desk.ledger.run(story, device))
+
+
+@router.put("/{device}/decommission")
+async def decommission(device: str, request: Request, desk: AtDesk) -> Response:
+    """Take it out of service although it may speak. Idempotent; after a 503 say it again."""
+    body = await read_json(request, Decommission)
+    found = await desk.ledger.run(devices.decommission, device, reason=body.reason, now_s=desk.now_s(), actor=ACTOR)
+    await desk.session.publish_retained([(topics.down(desk.config.fleet, device, "desired"), b"")])
+    desk.helm.wake()
+    return answer(found)
+
+
+@router.delete("/{device}/decommission")
+async def recommission(device: str, desk: AtDesk) -> Response:
+    """Take it in again: rollouts may mean it from now on. Idempotent."""
+    found = await desk.ledger.run(devices.recommission, device, now_s=desk.now_s(), actor=ACTOR)
+    desk.helm.wake()
+    return answer(found)
+
+
 @router.delete("/{device}")
 async def remove_device(device: str, desk: AtDesk) -> Response:
     """Forget it, here and on the broker, until it is heard from again. Idempotent; after a 503 say it again."""
+    await desk.require_lead()
     await desk.ledger.run(devices.remove_device, device, now_s=desk.now_s(), actor=ACTOR)
     await desk.session.publish_retained((topic, b"") for topic in _retained(desk.config.fleet, device))
     desk.helm.wake()
@@ -59,6 +105,7 @@ async def remove_device(device: str, desk: AtDesk) -> Response:
 @router.post("/{device}/actions")
 async def send_action(device: str, request: Request, desk: AtDesk) -> Response:
     """Record the order and publish it: 202, since the device answers with an event that names its id."""
+    await desk.require_lead()
     body = await read_json(request, NewAction)
     now_s = desk.now_s()
     action_id = secrets.token_hex(8)

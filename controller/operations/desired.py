@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from wherry.controller.operations.documents import document
+from wherry.controller.operations.fleet import IN_SERVICE
 from wherry.controller.store.database import Database
 from wherry.controller.store.tables import DesiredRow, DeviceRow
 from wherry.protocol.down.desired import Desired
@@ -67,7 +68,7 @@ def _documents(session: Session) -> list[tuple[DesiredRow, DeviceRow]]:
     rows = session.execute(
         select(DesiredRow, DeviceRow)
         .join(DeviceRow, DeviceRow.id == DesiredRow.device)
-        .where(DeviceRow.removed_s.is_(None))
+        .where(*IN_SERVICE)
         .order_by(DesiredRow.device)
     )
     return [(desired, device) for desired, device in rows]

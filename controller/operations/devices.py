@@ -1,39 +1,51 @@
 """Devices as an operator sees them: what they are, what they run, how it went, what they said."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import get_args
+from collections.abc import Callable
+from itertools import islice
+from typing import Any, Literal, get_args
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import Row, Select, select
 from sqlalchemy.orm import Session
 
 from wherry.controller.core.plan import Target
 from wherry.controller.core.targeting import matches
-from wherry.controller.errors import NotFound
+from wherry.controller.core.version_name import parse_version
 from wherry.controller.operations import audit
-from wherry.controller.operations.documents import assignments
-from wherry.controller.operations.fleet import birth_of, candidate, find_device, present, reports_of
+from wherry.controller.operations.documents import assignments, decode_assignments, want
+from wherry.controller.operations.fleet import (
+    IN_SERVICE,
+    birth_of,
+    candidate,
+    find_device,
+    find_known,
+    reports_of,
+    settle,
+)
+from wherry.controller.operations.readings import Reading, readings
+from wherry.controller.operations.registry import find_version
 from wherry.controller.store.database import Database
 from wherry.controller.store.tables import DesiredRow, DeviceRow, EventRow, LogRow, TelemetryRow
 from wherry.protocol.down.desired import Assignment
-from wherry.protocol.latency import LatencySketch, LatencyWindow
-from wherry.protocol.profile import CONFIDENCE_BINS
 from wherry.protocol.types import Struct
 from wherry.protocol.up import Birth, Event
 from wherry.protocol.up.log import Level
 from wherry.protocol.up.reported import SlotReport
 from wherry.protocol.up.telemetry import SystemReading
 
+Listed = Literal["online", "offline", "lost", "decommissioned"]
+
 DEFAULT_PERIOD_S = 3600.0
 DEFAULT_LINES = 200
-MAX_PREDICTED = 5
 MAX_REVERTS = 100
 """Of one device, the newest: one that reverts all day must not make its page endless."""
 
 
 class DeviceView(Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """`in_step`: the device has accepted the newest desired document."""
+    """`in_step`: the device has accepted the newest desired document.
+
+    One that is decommissioned stays away from rollouts, although it may speak.
+    """
 
     id: str
     presence: str
@@ -43,36 +55,8 @@ class DeviceView(Struct, frozen=True, kw_only=True, omit_defaults=False):
     slots: tuple[SlotReport, ...]
     desired: tuple[Assignment, ...]
     in_step: bool
-
-
-class Predicted(Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """The index of a class, and the share of inferences that were it."""
-
-    top: int
-    share: float
-
-
-class Reading(Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """What one version did in one slot over the period asked for; `accuracy` is correct of labelled.
-
-    `predictions` are the commonest classes with their shares; `confidence` is the mean, None where the model has none.
-    `worker_cpu_share` is of one processor, in the newest window.
-    """
-
-    slot: str
-    model: str
-    version: int
-    inferences: int
-    errors: int
-    labelled: int
-    correct: int
-    accuracy: float | None
-    p50_ms: float | None
-    p95_ms: float | None
-    predictions: tuple[Predicted, ...]
-    confidence: float | None
-    worker_cpu_share: float | None
-    last_s: float
+    presence_s: float
+    decommissioned_s: float | None = None
 
 
 class Revert(Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -112,11 +96,29 @@ class LogView(Struct, frozen=True, kw_only=True, omit_defaults=False):
     fields: dict[str, str]
 
 
-def list_devices(db: Database, target: Target | None = None) -> list[DeviceView]:
-    """By id; removed ones left out, and those that `target` does not mean. Raises Invalid for its query."""
+def list_devices(
+    db: Database,
+    target: Target | None = None,
+    *,
+    presence: Listed | None = None,
+    serving: str | None = None,
+    after: str = "",
+    limit: int | None = None,
+) -> list[DeviceView]:
+    """By id: those in service, or, asked for by that presence, the decommissioned ones; removed ones never.
+
+    Of those the ones that `target` means and that serve `digits`, `digits:3` or `digits@stable`, in any slot; those
+    `after` an id, `limit` of them. Raises Invalid for a query, NotFound for an alias.
+    """
     with db.read() as session:
-        rows = [row for row in present(session) if target is None or matches(target, candidate(row))]
-        return [_view(row, session.get(DesiredRow, row.id)) for row in rows]
+        wanted = settle(session, target) if target is not None else None
+        serves = _serves(session, serving) if serving is not None else None
+        found = (
+            _view(row)
+            for row in session.execute(_rows(presence).where(DeviceRow.id > after).order_by(DeviceRow.id))
+            if (wanted is None or matches(wanted, candidate(row))) and (serves is None or serves(row))
+        )
+        return list(islice(found, limit))
 
 
 def get_device(
@@ -128,8 +130,8 @@ def get_device(
         recent = select(TelemetryRow).where(TelemetryRow.device == device, TelemetryRow.received_s >= now_s - period_s)
         windows = session.scalars(recent.order_by(TelemetryRow.id)).all()
         return DeviceDetail(
-            device=_view(row, session.get(DesiredRow, device)),
-            readings=_readings(windows),
+            device=device_view(session, row.id),
+            readings=readings(windows),
             reverts=_reverts(session, device),
             events=_newest_events(session, device, max_events),
             system=_newest_system(session, device),
@@ -160,22 +162,82 @@ def get_logs(
         return [_log(row) for row in rows]
 
 
+def decommission(db: Database, device: str, *, reason: str = "", now_s: float, actor: str) -> DeviceView:
+    """Take it out of service until `recommission`, although it may speak: no target means it, nothing is asked of it.
+
+    Its document asks for nothing more, so that nothing old is asked of it later; it goes on with what it runs. Rollouts
+    count it as removed. Its telemetry and logs are not kept. Idempotent. Raises NotFound. Afterwards the caller clears
+    its document on the broker.
+    """
+    with db.write() as session:
+        row = find_device(session, device)
+        if row.decommissioned_s is None:
+            row.decommissioned_s = now_s
+            for entry in assignments(session.get(DesiredRow, device)):
+                want(session, device, entry.slot, None, now_s=now_s)
+            audit.record(session, "device-decommissioned", device, now_s=now_s, actor=actor, reason=reason)
+            session.flush()
+        return device_view(session, device)
+
+
+def recommission(db: Database, device: str, *, now_s: float, actor: str) -> DeviceView:
+    """Take it in again. What it is to run is decided by rollouts. Idempotent. Raises NotFound."""
+    with db.write() as session:
+        row = find_device(session, device)
+        if row.decommissioned_s is not None:
+            row.decommissioned_s = None
+            audit.record(session, "device-recommissioned", device, now_s=now_s, actor=actor)
+            session.flush()
+        return device_view(session, device)
+
+
 def remove_device(db: Database, device: str, *, now_s: float, actor: str) -> None:
     """Forget a device until it is heard from again. Idempotent. Raises NotFound where it never was.
 
     Afterwards the caller clears its retained topics, or the broker will speak for it once more.
     """
     with db.write() as session:
-        row = session.get(DeviceRow, device)
-        if row is None:
-            raise NotFound(f"no device {device!r}", "see `wherry devices` for those known")
+        row = find_known(session, device)
         if row.removed_s is None:
             row.removed_s = now_s
             audit.record(session, "device-removed", device, now_s=now_s, actor=actor)
 
 
-def _view(row: DeviceRow, desired: DesiredRow | None) -> DeviceView:
-    wanted = (desired.epoch, desired.generation) if desired is not None else (0, 0)
+def device_view(session: Session, device: str) -> DeviceView:
+    """The device must be known; it may be removed."""
+    return _view(session.execute(_columns().where(DeviceRow.id == device)).one())
+
+
+def _columns() -> Select[*tuple[Any, ...]]:
+    """Columns, and the documents beside them: a list of a whole fleet must not ask once a device."""
+    row, wanted = DeviceRow, DesiredRow
+    return select(
+        row.id, row.presence, row.presence_s, row.first_seen_s, row.last_seen_s, row.birth, row.reported,
+        row.reported_epoch, row.reported_generation, row.decommissioned_s,
+        wanted.epoch, wanted.generation, wanted.slots,
+    ).join(wanted, wanted.device == row.id, isouter=True)  # fmt: skip
+
+
+def _rows(presence: Listed | None) -> Select[*tuple[Any, ...]]:
+    if presence == "decommissioned":
+        return _columns().where(DeviceRow.removed_s.is_(None), DeviceRow.decommissioned_s.is_not(None))
+    in_service = _columns().where(*IN_SERVICE)
+    return in_service if presence is None else in_service.where(DeviceRow.presence == presence)
+
+
+def _serves(session: Session, text: str) -> Callable[[Row[Any]], bool]:
+    model, wanted = parse_version(text)
+    number = find_version(session, text).number if isinstance(wanted, str) else wanted
+
+    def serves(row: Row[Any]) -> bool:
+        refs = (slot.serving for slot in reports_of(row))
+        return any(ref.model == model and number in (None, ref.version) for ref in refs if ref is not None)
+
+    return serves
+
+
+def _view(row: Row[Any]) -> DeviceView:
+    wanted = (row.epoch, row.generation) if row.slots is not None else (0, 0)
     return DeviceView(
         id=row.id,
         presence=row.presence,
@@ -183,55 +245,11 @@ def _view(row: DeviceRow, desired: DesiredRow | None) -> DeviceView:
         last_seen_s=row.last_seen_s,
         birth=birth_of(row),
         slots=reports_of(row),
-        desired=assignments(desired),
+        desired=decode_assignments(row.slots) if row.slots is not None else (),
         in_step=(row.reported_epoch, row.reported_generation) >= wanted,
+        presence_s=row.presence_s,
+        decommissioned_s=row.decommissioned_s,
     )
-
-
-def _readings(windows: Iterable[TelemetryRow]) -> tuple[Reading, ...]:
-    by_version: dict[tuple[str, str, int], list[TelemetryRow]] = {}
-    for window in windows:
-        by_version.setdefault((window.slot, window.model, window.version), []).append(window)
-    return tuple(_reading(*key, rows) for key, rows in sorted(by_version.items()))
-
-
-def _reading(slot: str, model: str, version: int, windows: Sequence[TelemetryRow]) -> Reading:
-    latency = LatencyWindow(msgspec.json.decode(window.latency, type=LatencySketch) for window in windows)
-    labelled = sum(window.labelled for window in windows)
-    correct = sum(window.correct for window in windows)
-    return Reading(
-        slot=slot,
-        model=model,
-        version=version,
-        inferences=sum(window.inferences for window in windows),
-        errors=sum(window.errors for window in windows),
-        labelled=labelled,
-        correct=correct,
-        accuracy=correct / labelled if labelled else None,
-        p50_ms=latency.quantile_ms(0.5),
-        p95_ms=latency.quantile_ms(0.95),
-        predictions=_predictions(windows),
-        confidence=_confidence(windows),
-        worker_cpu_share=windows[-1].worker_cpu_share,
-        last_s=max(window.received_s for window in windows),
-    )
-
-
-def _predictions(windows: Sequence[TelemetryRow]) -> tuple[Predicted, ...]:
-    counts: Counter[int] = Counter()
-    for window in windows:
-        counts.update(msgspec.json.decode(window.predictions, type=dict[int, int]))
-    total = sum(counts.values())
-    return tuple(Predicted(top=top, share=count / total) for top, count in counts.most_common(MAX_PREDICTED) if count)
-
-
-def _confidence(windows: Sequence[TelemetryRow]) -> float | None:
-    """By the middles of the bins."""
-    counts: Counter[int] = Counter()
-    for body in [window.confidence for window in windows if window.confidence is not None]:
-        counts.update(dict(enumerate(msgspec.json.decode(body, type=list[int]))))
-    total = sum(counts.values())
-    return sum((index + 0.5) / CONFIDENCE_BINS * count for index, count in counts.items()) / total if total else None
 
 
 def _reverts(session: Session, device: str) -> tuple[Revert, ...]:

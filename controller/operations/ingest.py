@@ -1,8 +1,8 @@
 """What devices say, taken in. Nothing here trusts order, and nothing counts twice.
 
-Whatever a device sends makes it known, so that nothing is lost; a removed one is known again. No audit
-rows: these are facts, not decisions. `last_seen_s` moves only by what a device must have sent itself
-just now: retained copies that a broker repeats, and wills, do not move it.
+Whatever a device sends makes it known, so that nothing is lost; a removed one is known again. Of one that is
+decommissioned neither telemetry nor logs are kept. No audit rows: these are facts, not decisions. `last_seen_s` moves
+only by what a device must have sent itself just now: retained copies that a broker repeats, and wills, do not move it.
 
 Every function raises Malformed for counters beyond `MAX_COUNT`: a hostile device must not be able to
 overflow a column or a sum.
@@ -146,7 +146,10 @@ def _bound(*counts: int) -> None:
 
 def _keep(session: Session, table: type[Base], values: list[dict[str, Any]], device: str, now_s: float) -> bool:
     """Insert what is new by the table's unique key; whether anything was."""
-    _device(session, device, now_s).last_seen_s = now_s
+    row = _device(session, device, now_s)
+    row.last_seen_s = now_s
+    if row.decommissioned_s is not None and table is not EventRow:
+        return False
     session.flush()
     new = [insert_new(session, table, entry) for entry in values]
     return any(new)

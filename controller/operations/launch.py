@@ -14,6 +14,7 @@ from wherry.controller.core.targeting import Waves, cut
 from wherry.controller.errors import Conflict
 from wherry.controller.operations import audit, registry
 from wherry.controller.operations.carry_out import new_entry, step
+from wherry.controller.operations.fleet import settle
 from wherry.controller.operations.overlap import Overlap
 from wherry.controller.operations.pins import pins_of
 from wherry.controller.operations.requests import Request
@@ -26,13 +27,17 @@ def variants_of(version: VersionRow) -> tuple[Variant, ...]:
 
 
 def resolve(session: Session, plan: RolloutPlan) -> tuple[RolloutPlan, VersionRow]:
-    """The plan with the number of its version. Raises NotFound, or Conflict for a version that is retired."""
+    """The plan as it stays: with the number of its version, and the queries of its groups.
+
+    Raises NotFound, Invalid for a group that is not there, or Conflict for a version that is retired.
+    """
     version = registry.find_version(session, version_name(plan))
     if version.retired_s is not None:
         raise Conflict(
             f"{version.model}:{version.number} is retired", "choose another version, or take it back into use first"
         )
-    return numbered(plan, version.number), version
+    settled = msgspec.structs.replace(numbered(plan, version.number), target=settle(session, plan.target))
+    return settled, version
 
 
 def plan_waves(

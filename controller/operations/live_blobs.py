@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from wherry.controller.core.members import LIVE
 from wherry.controller.core.standing import is_trying, progress
 from wherry.controller.operations.documents import assignments
-from wherry.controller.operations.fleet import report_of
+from wherry.controller.operations.fleet import IN_SERVICE, report_of
 from wherry.controller.store.database import Database
 from wherry.controller.store.tables import BlobRow, DesiredRow, DeviceRow, RolloutRow, VersionRow
 from wherry.protocol.blob import BlobRef
@@ -41,9 +41,7 @@ def _rolling(session: Session) -> _Versions:
 
 def _lagging(session: Session) -> _Versions:
     rows = session.execute(
-        select(DesiredRow, DeviceRow)
-        .join(DeviceRow, DeviceRow.id == DesiredRow.device)
-        .where(DeviceRow.removed_s.is_(None))
+        select(DesiredRow, DeviceRow).join(DeviceRow, DeviceRow.id == DesiredRow.device).where(*IN_SERVICE)
     )
     wanted = {(entry.model, entry.version) for desired, device in rows for entry in _unfinished(desired, device)}
     return {key: session.get_one(VersionRow, key) for key in sorted(wanted)}

@@ -10,15 +10,14 @@ from sqlalchemy.orm import Session
 from wherry.controller.core.behaviour import Behaviour
 from wherry.controller.core.members import End, Kind, Member, Override, Restored, Rollout, Sent, Standing, State
 from wherry.controller.core.plan import RolloutPlan
+from wherry.controller.operations.fleet import KEPT_DECODED, decode_birth
 from wherry.controller.store.tables import BehaviourRow, DeviceRow, RolloutDeviceRow, RolloutRow, VersionRow
 from wherry.protocol.down.desired import Assignment
 from wherry.protocol.manifest import decode_manifest
-from wherry.protocol.up import Birth, Reported
+from wherry.protocol.up import Reported
 from wherry.protocol.up.reported import SlotReport
 
 NOTHING = Behaviour()
-KEPT_DECODED = 200_000
-"""Of each kind: two for every device of the largest fleet that one controller is measured with."""
 
 
 def load(session: Session, row: RolloutRow) -> tuple[Rollout, list[Member]]:
@@ -76,7 +75,7 @@ def _member(slot: str, found: Row[Any]) -> Member:
         device=found.device,
         wave=found.wave,
         known=found.removed_s is None and found.decommissioned_s is None,
-        birth=_birth(found.birth) if found.birth is not None else None,
+        birth=decode_birth(found.birth) if found.birth is not None else None,
         report=_report(found.reported, slot) if found.reported is not None else None,
         accepted=(found.reported_epoch, found.reported_generation),
         sent=sent,
@@ -110,11 +109,6 @@ def _restored(found: Row[Any]) -> Restored | None:
 
 
 # What a row says does not change with the moment at which it is read, so nothing is decoded twice.
-
-
-@lru_cache(KEPT_DECODED)
-def _birth(body: bytes) -> Birth:
-    return msgspec.json.decode(body, type=Birth)
 
 
 @lru_cache(KEPT_DECODED)

@@ -37,7 +37,7 @@ def pin(db: Database, device: str, slot: str, *, reason: str, now_s: float, acto
         if row.reason != reason:
             row.reason, row.pinned_s, row.pinned_by = reason, now_s, actor
             audit.record(session, "device-pinned", device, now_s=now_s, actor=actor, slot=slot, reason=reason)
-        return _view(row)
+        return view_of(row)
 
 
 def unpin(db: Database, device: str, slot: str, *, now_s: float, actor: str) -> bool:
@@ -55,7 +55,7 @@ def unpin(db: Database, device: str, slot: str, *, now_s: float, actor: str) -> 
 def list_pins(db: Database) -> list[PinView]:
     """By device and slot."""
     with db.read() as session:
-        return [_view(row) for row in session.scalars(select(PinRow).order_by(PinRow.device, PinRow.slot))]
+        return [view_of(row) for row in session.scalars(select(PinRow).order_by(PinRow.device, PinRow.slot))]
 
 
 def pins_of(session: Session, slot: str) -> dict[str, str]:
@@ -64,5 +64,5 @@ def pins_of(session: Session, slot: str) -> dict[str, str]:
     return {row.device: f"pinned by {row.pinned_by}: {row.reason}" for row in rows}
 
 
-def _view(row: PinRow) -> PinView:
+def view_of(row: PinRow) -> PinView:
     return PinView(device=row.device, slot=row.slot, reason=row.reason, pinned_s=row.pinned_s, pinned_by=row.pinned_by)

@@ -13,7 +13,7 @@ from wherry.controller.errors import Conflict
 from wherry.controller.operations import audit
 from wherry.controller.operations.carry_out import recall
 from wherry.controller.operations.documents import assignment_of
-from wherry.controller.operations.fleet import aim, report_of
+from wherry.controller.operations.fleet import aim, report_of, settle
 from wherry.controller.operations.launch import launch, plan_waves, resolve
 from wherry.controller.operations.overlap import live_overlap, refuse
 from wherry.controller.operations.release import release
@@ -55,6 +55,7 @@ def rollback(
     request = request_of(key, "rollback", model, version, slot, aimed, device_deadline_s, pinned)
     with db.write() as session:
         pending = _pending(session, model, slot)
+        aimed = settle(session, aimed)
         same = find_same(session, request) or _same(session, pending, version, aimed)
         if same is not None:
             return view(session, same)

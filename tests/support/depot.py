@@ -11,7 +11,7 @@ from tests.support.controller_values import make_birth, make_manifest
 from wherry.controller.operations import devices, ingest, registry
 from wherry.controller.operations.desired import all_publications
 from wherry.controller.operations.registry import VersionView
-from wherry.controller.store.database import open_database
+from wherry.controller.store.database import Database, open_database
 from wherry.protocol.blob import BlobRef, describe
 from wherry.protocol.down.desired import Assignment, Desired
 from wherry.protocol.latency import LatencyWindow
@@ -51,6 +51,14 @@ class Depot:
         self.kept: dict[str, bytes] = {}
         self._windows = 0
         self._quarantine: dict[str, tuple[QuarantineEntry, ...]] = {}
+
+    @classmethod
+    def of(cls, db: Database, now_s: float) -> "Depot":
+        """Round a database that is open already; it is not closed with it."""
+        depot = cls.__new__(cls)
+        depot.db, depot.now_s, depot.kept = db, now_s, {}
+        depot._windows, depot._quarantine = 0, {}
+        return depot
 
     def reopen(self) -> None:
         """What a controller that was killed finds when it starts again."""
@@ -137,6 +145,14 @@ class Depot:
 
     def event(self, device: str, seq: int, kind: EventKind, ref: VersionRef | None = None, reason: str = "") -> bool:
         event = Event(boot_id="b1", seq=seq, at_s=5.0, kind=kind, slot="main", ref=ref, reason=reason)
+        return ingest.apply_event(self.db, device, event, now_s=self.now_s)
+
+    def step(self, device: str, seq: int, ref: VersionRef, before: str, after: str) -> bool:
+        """The device tells of a step of an update."""
+        event = Event(
+            boot_id="b1", seq=seq, at_s=self.now_s, kind="transition", slot="main", ref=ref,
+            from_phase=before, to_phase=after,
+        )  # fmt: skip
         return ingest.apply_event(self.db, device, event, now_s=self.now_s)
 
     def _report(self, device: str, serving: VersionRef | None, result: Result, reason: str) -> None:

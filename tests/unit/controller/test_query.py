@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.support.controller_values import LITERT, TFLITE, make_birth
 from wherry.controller.core.candidate import Candidate
-from wherry.controller.core.query import MAX_CHARACTERS, holds, parse_query
+from wherry.controller.core.query import MAX_CHARACTERS, expand, groups_of, holds, parse_query
 from wherry.controller.errors import Invalid
 
 BOARD = Candidate(
@@ -78,10 +78,56 @@ def test_a_version_that_cannot_be_read_compares_with_nothing() -> None:
     assert not holds(parse_query("agent>=0 or agent<0 or python>=0"), odd)
 
 
+SAVED = {"lab": "site=berlin or site=rome", "big": "ram_mb>=2000"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expanded"),
+    [
+        ("@lab", "(site=berlin or site=rome)"),
+        ("@lab and @big", "(site=berlin or site=rome) and (ram_mb>=2000)"),
+        ("not(@lab)and line=7", "not((site=berlin or site=rome))and line=7"),
+        ('line="@lab" or @big', 'line="@lab" or (ram_mb>=2000)'),
+        ("line=7", "line=7"),
+    ],
+)
+def test_a_group_stands_for_its_query(text: str, expanded: str) -> None:
+    assert expand(text, SAVED) == expanded
+    assert groups_of(expanded) == ()
+    assert holds(parse_query(expanded), BOARD) in (True, False)
+
+
 @pytest.mark.parametrize(
     ("text", "column", "what"),
     [
-        ("", 1, "at the end: expected a field, not, a parenthesis"),
+        ("line=7 and @hall", 12, "at '@hall': no such group; there are @big, @lab"),
+        ("@Lab", 1, "names of groups have lower case letters"),
+        ("line=@lab", 6, "at '@lab': expected a value"),
+        ("@lab=3", 5, "at '=3': expected and, or, the end"),
+        ("line=7 and @", 12, "at '@': expected a field, a @group, "),
+    ],
+)
+def test_a_mistake_with_a_group_is_shown_where_it_is(text: str, column: int, what: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        expand(text, SAVED)
+    assert refused.value.message.startswith(f"column {column} of the query, "), refused.value.message
+    assert what in refused.value.message
+
+
+def test_a_query_that_grows_too_long_by_its_groups_is_refused() -> None:
+    with pytest.raises(Invalid, match="a query of 1007 characters with its groups"):
+        expand("@a and @a", {"a": "b=" + "c" * 497})
+
+
+def test_a_group_that_was_not_looked_up_is_never_taken_for_nobody() -> None:
+    with pytest.raises(Invalid, match="there is no group @lab here"):
+        holds(parse_query("line=7 and @lab"), BOARD)
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "what"),
+    [
+        ("", 1, "at the end: expected a field, a @group, not, a parenthesis"),
         ("site", 5, "at the end: expected = != < <= > >=, in"),
         ("site=", 6, "at the end: expected a value"),
         ("site=berlin and", 16, "at the end: expected a field"),
@@ -119,19 +165,19 @@ def test_long_and_deep_queries_are_read_or_refused() -> None:
 def test_the_queries_of_the_page_are_right() -> None:
     page = (Path(__file__).parents[3] / "docs" / "reference" / "fleet-queries.md").read_text()
     queries = re.findall(r"(?m)^    wherry .*'(.+)'", page)
-    assert len(queries) == 3
+    assert len(queries) == 5
     for query in queries:
         parse_query(query)
 
 
-PIECES = ["site", "=", "!=", ">", "(", ")", "and", "or", "not", "in", ",", "7", '"', "ram_mb", "ä"]
+PIECES = ["site", "=", "!=", ">", "(", ")", "and", "or", "not", "in", ",", "7", '"', "ram_mb", "ä", "@lab"]
 
 
 @settings(max_examples=300)
 @given(st.lists(st.sampled_from(PIECES), max_size=30).map(" ".join))
 def test_whatever_is_typed_is_read_or_refused(text: str) -> None:
     try:
-        query = parse_query(text)
+        query = parse_query(expand(text, SAVED))
     except Invalid:
         return
     assert holds(query, BOARD) in (True, False)

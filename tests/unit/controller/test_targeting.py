@@ -16,7 +16,9 @@ def fleet(count: int) -> list[Candidate]:
     return [Candidate(device=f"pi-{number}", online=True, birth=make_birth()) for number in range(count)]
 
 
-@pytest.mark.parametrize("text", ["all", "pi-1,pi-2", "kind=pi,site=lab", "site=lab and not ram_mb<2000"])
+@pytest.mark.parametrize(
+    "text", ["all", "pi-1,pi-2", "kind=pi,site=lab", "site=lab and not ram_mb<2000", "@berlin-lab"]
+)
 def test_a_target_reads_back(text: str) -> None:
     assert describe(parse_target(text)) == text
 
