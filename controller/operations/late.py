@@ -9,7 +9,7 @@ from wherry.controller.core.candidate import Candidate
 from wherry.controller.core.members import LIVE
 from wherry.controller.core.plan import RolloutPlan
 from wherry.controller.core.targeting import matches
-from wherry.controller.operations.fleet import candidate
+from wherry.controller.operations.fleet import IN_SERVICE, candidate
 from wherry.controller.store.tables import DeviceRow, PinRow, RolloutDeviceRow, RolloutRow
 
 
@@ -19,13 +19,13 @@ def newcomers(session: Session, row: RolloutRow, plan: RolloutPlan) -> list[Cand
     The database leaves out who is inside already, so that a tick of a full rollout reads nobody.
     """
     outside = [
-        DeviceRow.removed_s.is_(None),
-        DeviceRow.decommissioned_s.is_(None),
+        *IN_SERVICE,
         *(DeviceRow.id.not_in(away) for away in (_inside(row), _taken(row), _pinned(row))),
     ]
     if plan.target.devices:
         outside.append(DeviceRow.id.in_(plan.target.devices))
-    found = map(candidate, session.scalars(select(DeviceRow).where(*outside).order_by(DeviceRow.id)))
+    columns = select(DeviceRow.id, DeviceRow.presence, DeviceRow.birth)
+    found = map(candidate, session.execute(columns.where(*outside).order_by(DeviceRow.id)))
     return [entry for entry in found if matches(plan.target, entry)]
 
 
