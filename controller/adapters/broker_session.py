@@ -113,9 +113,6 @@ class BrokerSession:
         self.received = 0
         self.refused = 0
         self.connections = 0
-        self.away = "not connected to the broker"
-        """What is said to who wants to publish meanwhile."""
-
         self.protocol = protocols[0]
         self._protocols = protocols
         self._address = address
@@ -212,7 +209,7 @@ class BrokerSession:
         """Return when the broker has taken it. Raises Unavailable while there is no connection."""
         client = self._client
         if client is None:
-            raise Unavailable(self.away)
+            raise Unavailable("not connected to the broker")
         properties = None
         if expiry_s is not None and self.protocol == aiomqtt.ProtocolVersion.V5:
             properties = publish_properties(expiry_s)

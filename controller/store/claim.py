@@ -12,7 +12,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 CONTROLLER_LOCK = 0x77_68_65_72_72_79_02
 """An advisory lock of PostgreSQL: any number, if others that use the same database take other ones."""
 
-SETTINGS = ("tcp_keepalives_idle = 2", "tcp_keepalives_interval = 1", "tcp_keepalives_count = 3")
+KEEPALIVES = ("tcp_keepalives_idle = 2", "tcp_keepalives_interval = 1", "tcp_keepalives_count = 3")
+"""Set for every connection of the engine."""
 
 
 class Claim:
@@ -33,8 +34,6 @@ class Claim:
             return True
         connection = self._engine.connect()
         try:
-            for setting in SETTINGS:
-                connection.exec_driver_sql(f"SET {setting}")
             if _lock(connection, wait_ms):
                 self._connection = connection
                 return True

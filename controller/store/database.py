@@ -21,11 +21,14 @@ from sqlalchemy.orm import Session
 
 from wherry.controller.errors import Invalid, Unavailable
 from wherry.controller.store import schema
-from wherry.controller.store.claim import Claim
+from wherry.controller.store.claim import KEEPALIVES, Claim
 
 BUSY_TIMEOUT_MS = 10_000
 CLAIM_TIMEOUT_MS = 5_000
 """PostgreSQL takes a moment to notice that a controller was killed."""
+
+IDLE_WRITER_LIMIT_MS = 6_000
+"""Between two statements of a transaction. A takeover by another controller waits for it."""
 
 WRITER_LOCK = 0x77_68_65_72_72_79_01
 """An advisory lock of PostgreSQL, as in `claim`."""
@@ -142,6 +145,7 @@ def make_engine(place: Path | str) -> Engine:
     """An engine whose connections have the settings that this module's rules need. Raises Invalid."""
     if isinstance(place, str):
         engine = create_engine(_postgresql(place))
+        event.listen(engine, "connect", _configure_postgresql)
         event.listen(engine, "begin", _begin_postgresql)
         return engine
     engine = create_engine(f"sqlite:///{place}", connect_args={"check_same_thread": False})
@@ -174,6 +178,14 @@ def _fix(engine: Engine) -> str:
     if engine.dialect.name == "postgresql":
         return "check that the server runs, that the database is there, and the user's rights"
     return "check the directory and its rights"
+
+
+def _configure_postgresql(connection: Any, _record: Any) -> None:
+    """The writer's lock of a controller that stands still, or whose machine is gone, is let go of within seconds."""
+    with connection.cursor() as cursor:
+        for setting in (f"idle_in_transaction_session_timeout = {IDLE_WRITER_LIMIT_MS}", *KEEPALIVES):
+            cursor.execute(f"SET {setting}")
+    connection.commit()
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:

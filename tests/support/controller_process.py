@@ -82,7 +82,8 @@ def main(path: Path) -> None:
     if os.environ.get(CONVERTER):
         service.CONVERTER = (sys.executable, os.environ[CONVERTER])
     values = msgspec.json.decode(path.read_bytes())
-    config = ControllerConfig(**(values | {"data_dir": Path(values["data_dir"])}))
+    paths = {name: Path(values[name]) for name in ("data_dir", "shared_dir") if name in values}
+    config = ControllerConfig(**(values | paths))
     asyncio.run(service.run(config, lambda _run: None))
 
 
