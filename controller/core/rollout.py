@@ -152,7 +152,8 @@ def _budget(rollout: Rollout, members: Sequence[Member], now_s: float) -> float:
     limit = rollout.plan.max_sends_per_minute
     if limit is None:
         return float("inf")
-    return limit - sum(entry.sent is not None and 0 <= now_s - entry.sent.at_s < RATE_PERIOD_S for entry in members)
+    recent = (entry.sent for entry in members if entry.sent and 0 <= now_s - entry.sent.at_s < RATE_PERIOD_S)
+    return limit - sum(max(sent.attempts, 1) for sent in recent)  # rows tell when the last attempt was, not each
 
 
 def _is_due(rollout: Rollout, member: Member, now_s: float) -> bool:

@@ -21,13 +21,19 @@ def failures(evidence: WaveEvidence) -> Answer:
 
 
 def settled(evidence: WaveEvidence) -> Answer:
-    """Every device of the wave that can run it has ended its attempt, well or badly."""
+    """Every device of the wave that can run it has ended its attempt, well or badly.
+
+    So has every one of an earlier wave: what could not run it then may be able now.
+    """
     able = evidence.able
-    pending = [entry for entry in able if entry.standing in PENDING]
+    pending = [entry for entry in evidence.members if entry.standing in PENDING]
     known: Numbers = {"pending": len(pending), "able": len(able)}
     if not pending:
         return Answer(f"{len(able)} of {len(able)} devices of the wave have settled", known)
-    return Answer(f"{len(pending)} of {len(able)} devices have not settled: {named(pending)}", known)
+    earlier = sum(entry.wave < evidence.rollout.wave for entry in pending)
+    of_them = f", {earlier} of earlier waves" if earlier else ""
+    told = f"{len(pending)} of {len(able) + earlier} devices have not settled{of_them}: {named(pending)}"
+    return Answer(told, known)
 
 
 def devices(evidence: WaveEvidence) -> Answer:
