@@ -21,7 +21,8 @@ from tests.support.controller_process import ControllerProcess
 from tests.support.flotilla import Flotilla
 
 POLL_S = 0.005
-LIMIT_S = 120.0
+LIMIT_S = 600.0
+"""A machine with much else to do is slow, and no figure is better than none."""
 DEVICES_PER_PROCESS = 500
 
 
