@@ -105,7 +105,7 @@ def test_a_rollout_is_held_by_hand_and_nobody_begins_afterwards(fleet: Depot) ->
     assert (held.state, held.live, held.reason) == ("held", False, "held by ann: lunch")
     assert asked(fleet) == ["digits:2", "digits:1", "digits:1", "digits:1"]
     assert told(fleet, "rollout-held") == [("ann", "held by ann: lunch")]
-    assert rollouts.abort(fleet.db, 2, restore="revert", now_s=1.0, actor="ann").state == "reverting"
+    assert rollouts.abort(fleet.db, 2, restore="revert", now_s=fleet.now_s, actor="ann").state == "reverting"
     assert asked(fleet) == ["digits:1"] * 4
     with pytest.raises(Conflict, match="rollout 2 is reverting"):
         hold(fleet, 2)
