@@ -13,10 +13,8 @@ COLOURS = {
     "incompatible": "yellow", "offline": "yellow", "sent": "bold",
 }  # fmt: skip
 
-COLUMNS = (
-    "slot", "version", "inferences", "errors", "crashes", "p50 ms", "p95 ms", "accuracy", "confidence", "memory",
-    "last",
-)  # fmt: skip
+COLUMNS = ("version", "answers", "errors", "crashes", "p50/p95 ms", "right", "sure", "memory")
+"""As many as 80 columns hold; the slot stands before the version where it is not the usual one."""
 
 
 def tell(story: dict[str, Any], *, each_step: bool) -> None:
@@ -28,23 +26,8 @@ def tell(story: dict[str, Any], *, each_step: bool) -> None:
     show.say("")
     happenings = story["happenings"] if each_step else list(_folded(story["happenings"]))
     _print_lines(happenings)
-    show.say("")
-    columns = (
-        "slot",
-        "version",
-        "inferences",
-        "errors",
-        "crashes",
-        "p50 ms",
-        "p95 ms",
-        "accuracy",
-        "sure",
-        "memory",
-        "last",
-    )
-    show.table(
-        columns, [_reading(reading) for reading in story["readings"]], empty="no version has answered anything yet"
-    )
+    rows = [_reading(reading) for reading in story["readings"]]
+    show.table(COLUMNS, rows, empty="no version has answered anything yet")
 
 
 def _head(story: dict[str, Any]) -> Iterator[str]:
@@ -110,10 +93,14 @@ def _chain(steps: list[dict[str, Any]]) -> str:
 
 
 def _reading(reading: dict[str, Any]) -> tuple[object, ...]:
-    memory = reading["memory_bytes"]
+    memory, slot = reading["memory_bytes"], reading["slot"]
     return (
-        reading["slot"], reading["version"], reading["inferences"], reading["errors"], reading["crashes"],
-        show.number(reading["p50_ms"], 2), show.number(reading["p95_ms"], 2), show.percent(reading["accuracy"]),
-        show.percent(reading["confidence"]), show.size(memory) if memory is not None else "–",
-        show.age(reading["last_s"]),
-    )  # fmt: skip
+        reading["version"] if slot == "main" else f"{slot} {reading['version']}",
+        reading["inferences"],
+        reading["errors"],
+        reading["crashes"],
+        f"{show.number(reading['p50_ms'], 1)}/{show.number(reading['p95_ms'], 1)}",
+        show.percent(reading["accuracy"]),
+        show.percent(reading["confidence"]),
+        show.size(memory) if memory is not None else "–",
+    )

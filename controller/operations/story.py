@@ -125,16 +125,17 @@ def _rollouts(session: Session, device: str) -> Iterator[Happening]:
 def _rollout(entry: RolloutDeviceRow, rollout: RolloutRow) -> Iterator[Happening]:
     by, version = f"{rollout.kind} {rollout.id}", f"{rollout.model}:{rollout.version}"
 
-    def happened(at_s: float, kind: str, text: str, reason: str = "") -> Happening:
+    def happened(at_s: float, kind: str, text: str, reason: str = "", actor: str | None = None) -> Happening:
         return Happening(
             at_s=at_s, kind=kind, text=text, slot=rollout.slot, version=version, rollout=rollout.id,
-            wave=entry.wave or None, actor=rollout.created_by, reason=reason,
+            wave=entry.wave or None, actor=actor, reason=reason,
         )  # fmt: skip
 
     if entry.sent_s is not None:
         place = f", wave {entry.wave} of {rollout.wave_count}" if rollout.kind == "rollout" else ""
         tries = f", attempt {entry.attempts}" if entry.attempts > 1 else ""
-        yield happened(entry.sent_s, "sent", f"{version} was sent by {by}{place}{tries}")
+        text = f"{version} was sent by {by}{place}{tries}"
+        yield happened(entry.sent_s, "sent", text, actor=rollout.created_by)
     if entry.standing in ENDS:
         yield happened(entry.standing_s, entry.standing, f"{by} counts it as {entry.standing}", entry.reason)
     if entry.restored_s is not None:

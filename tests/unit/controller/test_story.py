@@ -112,6 +112,8 @@ def test_a_person_reads_one_line_a_happening(desk: HttpDesk) -> None:
     assert any("digits:2: running → preflight → download → verify" in line for line in lines), "steps are one line"
     assert any("digits:2 was sent by rollout 2, wave 1 of 1, started by ann" in line for line in lines)
     assert "slot main is pinned by ann: on show" in lines
+    (row,) = [line.split() for line in lines if line.lstrip().startswith("digits:1  ")]
+    assert (row[1:4], row[5]) == (["100", "2", "0"], "90.0"), "answers, errors, crashes, right"
     steps = wherry("devices", "story", "pi-1", "--transitions", url=url).out
     assert "digits:2: preflight → download" in steps
     assert wherry("devices", "story", "pi-9", url=url).status == 2
