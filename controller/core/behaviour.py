@@ -19,7 +19,7 @@ MEMORY = 100_000
 """Inferences: more say no more about a quantile, or a share."""
 
 
-class Behaviour(Struct, frozen=True, kw_only=True):
+class Behaviour(Struct, frozen=True, kw_only=True, gc=False):
     """`crashes` are those of the worker, `memory_bytes` the most that it held at the end of a window."""
 
     inferences: int = 0

@@ -55,7 +55,7 @@ class Rollout(Struct, frozen=True, kw_only=True):
     overrides: tuple[Override, ...] = ()
 
 
-class Sent(Struct, frozen=True, kw_only=True):
+class Sent(Struct, frozen=True, kw_only=True, gc=False):
     """The version was put into the device's desired document, for the `attempts`-th time.
 
     `previous` is what to give back. No attempts means that an operator wants it to be sent again, at once.
@@ -68,14 +68,14 @@ class Sent(Struct, frozen=True, kw_only=True):
     attempts: int = 1
 
 
-class Restored(Struct, frozen=True, kw_only=True):
+class Restored(Struct, frozen=True, kw_only=True, gc=False):
     """The version was taken out of the device's desired document again."""
 
     order: Order
     at_s: float
 
 
-class Member(Struct, frozen=True, kw_only=True):
+class Member(Struct, frozen=True, kw_only=True, gc=False):
     """One device of a rollout; `wave` 0 is set apart. `standing` is as last recorded, since `standing_s`.
 
     `behaviour` is that of the version since it was sent to the device, `before` what was known then of its predecessor.

@@ -1,6 +1,6 @@
 """Rows to what the engine knows: a rollout and its members, read in one transaction."""
 
-from functools import lru_cache
+from collections.abc import Iterable
 from typing import Any, cast
 
 import msgspec
@@ -18,6 +18,10 @@ from wherry.protocol.up import Reported
 from wherry.protocol.up.reported import SlotReport
 
 NOTHING = Behaviour()
+
+_assignment: msgspec.json.Decoder[Assignment] = msgspec.json.Decoder(Assignment)
+_behaviour: msgspec.json.Decoder[Behaviour] = msgspec.json.Decoder(Behaviour)
+_reported: msgspec.json.Decoder[Reported] = msgspec.json.Decoder(Reported)
 
 
 def load(session: Session, row: RolloutRow) -> tuple[Rollout, list[Member]]:
@@ -37,15 +41,15 @@ def load(session: Session, row: RolloutRow) -> tuple[Rollout, list[Member]]:
         restore_from=row.restore_from,
         overrides=msgspec.json.decode(row.overrides, type=tuple[Override, ...]),
     )
-    return rollout, [_member(row.slot, found) for found in session.execute(_columns(row))]
+    return rollout, _kept.members(row, session.execute(_columns(row)))
 
 
 def assignment(body: bytes | None) -> Assignment | None:
-    return _assignment(body) if body is not None else None
+    return _assignment.decode(body) if body is not None else None
 
 
 def behaviour(body: bytes | None) -> Behaviour:
-    return _behaviour(body) if body is not None else NOTHING
+    return _behaviour.decode(body) if body is not None else NOTHING
 
 
 def _columns(row: RolloutRow) -> Select[*tuple[Any, ...]]:
@@ -94,7 +98,7 @@ def _sent(found: Row[Any]) -> Sent | None:
     if found.sent is None or found.sent_s is None:
         return None
     return Sent(
-        assignment=_assignment(found.sent),
+        assignment=_assignment.decode(found.sent),
         previous=assignment(found.previous),
         order=(found.sent_epoch, found.sent_generation),
         at_s=found.sent_s,
@@ -108,20 +112,34 @@ def _restored(found: Row[Any]) -> Restored | None:
     return Restored(order=(found.restored_epoch, found.restored_generation), at_s=found.restored_s)
 
 
-# What a row says does not change with the moment at which it is read, so nothing is decoded twice.
+class _Kept:
+    """Members as they were made at the last tick, by rollout: only of a row that has changed is one made again.
+
+    By device and not by what it says, so that what was said before is forgotten. The rollouts looked at last stay.
+    """
+
+    def __init__(self) -> None:
+        self._by_rollout: dict[tuple[int, str], dict[str, tuple[tuple[Any, ...], Member]]] = {}
+        self.cache_clear = self._by_rollout.clear
+
+    def members(self, row: RolloutRow, rows: Iterable[Row[Any]]) -> list[Member]:
+        key = (row.id, row.slot)
+        before, now = self._by_rollout.pop(key, {}), {}
+        for found in rows:
+            values = tuple(found)
+            kept = before.get(found.device)
+            now[found.device] = kept if kept is not None and kept[0] == values else (values, _member(row.slot, found))
+        self._by_rollout[key] = now
+        self._forget()
+        return [member for _, member in now.values()]
+
+    def _forget(self) -> None:
+        while len(self._by_rollout) > 1 and sum(map(len, self._by_rollout.values())) > KEPT_DECODED:
+            del self._by_rollout[next(iter(self._by_rollout))]
 
 
-@lru_cache(KEPT_DECODED)
+_kept = _Kept()
+
+
 def _report(body: bytes, slot: str) -> SlotReport | None:
-    slots = msgspec.json.decode(body, type=Reported).slots
-    return next((entry for entry in slots if entry.slot == slot), None)
-
-
-@lru_cache(KEPT_DECODED)
-def _assignment(body: bytes) -> Assignment:
-    return msgspec.json.decode(body, type=Assignment)
-
-
-@lru_cache(KEPT_DECODED)
-def _behaviour(body: bytes) -> Behaviour:
-    return msgspec.json.decode(body, type=Behaviour)
+    return next((entry for entry in _reported.decode(body).slots if entry.slot == slot), None)
