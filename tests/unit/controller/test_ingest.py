@@ -3,10 +3,13 @@
 import pytest
 import sqlalchemy
 
-from tests.support.controller_values import TFLITE, make_birth
+from tests.support.controller_values import TFLITE, make_birth, make_plan
 from tests.support.depot import SYSTEM, Depot
+from wherry.controller.core.plan import Target
 from wherry.controller.errors import NotFound
-from wherry.controller.operations import devices, ingest, retention
+from wherry.controller.operations import devices, ingest, retention, rollouts
+from wherry.controller.operations.verdicts import list_verdicts
+from wherry.controller.store.tables import BehaviourRow, VerdictRow
 from wherry.protocol.errors import Malformed
 from wherry.protocol.latency import LatencySketch
 from wherry.protocol.types import VersionRef
@@ -187,6 +190,21 @@ def test_old_windows_and_surplus_lines_are_dropped(depot: Depot) -> None:
     pruned = retention.prune(depot.db, now_s=depot.now_s, telemetry_s=50.0, log_lines=4)
     assert (pruned.telemetry_windows, pruned.log_lines) == (1, 12)
     assert [line.event for line in devices.get_logs(depot.db, "pi-2")] == ["e6", "e7", "e8", "e9"]
+
+
+def test_sums_of_versions_long_gone_and_surplus_verdicts_are_dropped(depot: Depot) -> None:
+    ref = _ref(depot)
+    depot.telemetry("pi-1", ref)
+    depot.now_s += 100
+    depot.telemetry("pi-2", ref)
+    rollout = rollouts.start(depot.db, make_plan(target=Target(devices=("pi-1",))), now_s=depot.now_s, actor="ann").id
+    with depot.db.write() as session:
+        session.add_all(VerdictRow(rollout=rollout, at_s=float(n), wave=1, results=b"[]") for n in range(9))
+    pruned = retention.prune(depot.db, now_s=depot.now_s, behaviour_s=50.0, verdicts=4)
+    assert (pruned.behaviours, pruned.verdicts) == (1, 6)
+    assert [entry.at_s for entry in list_verdicts(depot.db, rollout)] == [8.0, 7.0, 6.0, 5.0]
+    with depot.db.read() as session:
+        assert list(session.scalars(sqlalchemy.select(BehaviourRow.device))) == ["pi-2"]
 
 
 def _ref(depot: Depot) -> VersionRef:
