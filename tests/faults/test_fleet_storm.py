@@ -31,6 +31,9 @@ pytestmark = pytest.mark.slow
 
 AGENTS = scaled(30, soak=200)
 KILLS_EACH = scaled(3, soak=30)
+WINDOW_S = float(scaled(2, soak=10))
+"""A large fleet tells as often as it does by default, a small one so often that no wave waits long for its evidence."""
+
 CONVERGE_LIMIT_S = 60.0
 ROLLOUT_LIMIT_S = 300.0
 EVENT_BYTES = 250
@@ -110,7 +113,7 @@ def _kill_all_along(at: Storm, voyage: Voyage, chance: random.Random) -> tuple[i
 
 
 def test_a_fleet_converges_and_loses_nothing_whatever_is_killed(tmp_path: Path, tried: Tried) -> None:
-    with storm(tmp_path, AGENTS) as at:
+    with storm(tmp_path, AGENTS, telemetry_window_s=WINDOW_S) as at:
         voyage = Voyage(at)
         first = voyage.begin()
         voyage.await_end(first)

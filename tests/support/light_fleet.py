@@ -48,16 +48,16 @@ def version(number: int, temper: Temper) -> Version:
 class LightFleet:
     """Processes of agents, all on one broker."""
 
-    def __init__(self, directory: Path, count: int, port: int, **faults: bool) -> None:
+    def __init__(self, directory: Path, count: int, port: int, **setting: Any) -> None:
         self.directory = directory
         self.devices = tuple(f"boat-{number:04}" for number in range(1, count + 1))
         self.processes = [
-            self._start(self.devices[first : first + AGENTS_PER_PROCESS], port, faults)
+            self._start(self.devices[first : first + AGENTS_PER_PROCESS], port, setting)
             for first in range(0, count, AGENTS_PER_PROCESS)
         ]
 
-    def _start(self, devices: tuple[str, ...], port: int, faults: dict[str, bool]) -> "subprocess.Popen[bytes]":
-        setting = Setting(devices=devices, directory=str(self.directory), fleet=FLEET, port=port, **faults)
+    def _start(self, devices: tuple[str, ...], port: int, more: dict[str, Any]) -> "subprocess.Popen[bytes]":
+        setting = Setting(devices=devices, directory=str(self.directory), fleet=FLEET, port=port, **more)
         for device in devices:
             (self.directory / device).mkdir(parents=True)
         path = self.directory / f"{devices[0]}.json"
@@ -105,7 +105,7 @@ class LightFleet:
 class Storm:
     """`flotilla` speaks to the controller; `fleet` are the agents; `mqtt_port` stays that of the broker."""
 
-    def __init__(self, directory: Path, stack: ExitStack, count: int, **faults: bool) -> None:
+    def __init__(self, directory: Path, stack: ExitStack, count: int, **setting: Any) -> None:
         self._directory, self._stack = directory, stack
         self.mqtt_port = broker.free_port()
         self._broker = ExitStack()
@@ -117,7 +117,7 @@ class Storm:
         stack.callback(lambda: self.controller.process.poll() is None and self.controller.kill())
         self.flotilla = Flotilla(directory, self.controller)
         stack.callback(self.flotilla.client.close)
-        self.fleet = LightFleet(directory / "fleet", count, self.mqtt_port, **faults)
+        self.fleet = LightFleet(directory / "fleet", count, self.mqtt_port, **setting)
         stack.callback(self.fleet.kill)
         wait_until(lambda: self._born() == count, f"{count} agents are known", START_LIMIT_S)
 
@@ -170,11 +170,11 @@ class Storm:
 
 
 @contextmanager
-def storm(directory: Path, count: int, **faults: bool) -> Iterator[Storm]:
-    """Skips the test where mosquitto is missing."""
+def storm(directory: Path, count: int, **setting: Any) -> Iterator[Storm]:
+    """`setting` is that of the agents. Skips the test where mosquitto is missing."""
     broker.require_mosquitto()
     with ExitStack() as stack:
-        yield Storm(directory, stack, count, **faults)
+        yield Storm(directory, stack, count, **setting)
 
 
 def what_is_wrong(storm: Storm, rollouts: dict[int, str], serving: int) -> list[str]:
