@@ -1,9 +1,10 @@
 """The HTTP API, `/api/v1`: one router a resource."""
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 import wherry
 from wherry.controller.http import (
+    access,
     actions,
     artifacts,
     audit,
@@ -17,6 +18,7 @@ from wherry.controller.http import (
     rollbacks,
     rollouts,
     status,
+    tokens,
 )
 from wherry.controller.http.desk import Desk
 
@@ -26,7 +28,12 @@ PREFIX = "/api/v1"
 def make_app(desk: Desk) -> FastAPI:
     # The pages for people load scripts from other machines; the schema itself is at /api/v1/openapi.json.
     app = FastAPI(
-        title="Wherry", version=wherry.__version__, docs_url=None, redoc_url=None, openapi_url=f"{PREFIX}/openapi.json"
+        title="Wherry",
+        version=wherry.__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=f"{PREFIX}/openapi.json",
+        dependencies=[Depends(access.admit)],
     )
     app.state.desk = desk
     for module in (
@@ -42,6 +49,7 @@ def make_app(desk: Desk) -> FastAPI:
         rollbacks,
         rollouts,
         status,
+        tokens,
     ):
         app.include_router(module.router, prefix=PREFIX)
     problems.install(app)

@@ -11,7 +11,7 @@ from wherry.controller.core.conversion_order import ConversionOrder, check
 from wherry.controller.errors import NotFound
 from wherry.controller.http import pages
 from wherry.controller.http.bodies import answer, read_json
-from wherry.controller.http.desk import ACTOR, AtDesk
+from wherry.controller.http.desk import AtDesk
 from wherry.controller.operations import conversions
 
 router = APIRouter(prefix="/conversions", tags=["conversions"])
@@ -34,7 +34,9 @@ async def create_conversion(request: Request, desk: AtDesk) -> Response:
     body = await read_json(request, NewConversion)
     order = msgspec.convert(body, ConversionOrder, from_attributes=True)
     check(order, trusted=desk.config.trust_conversion_code)
-    found, created = await desk.ledger.run(conversions.create, order, key=body.key, now_s=desk.now_s(), actor=ACTOR)
+    found, created = await desk.ledger.run(
+        conversions.create, order, key=body.key, now_s=desk.now_s(), actor=desk.actor
+    )
     desk.conversions.wake()
     return answer(found, 202 if created else 200, Location=f"{request.url.path}/{found.id}")
 
@@ -76,6 +78,6 @@ async def get_report_page(conversion: int, desk: AtDesk) -> Response:
 @router.post("/{conversion}/cancel")
 async def cancel(conversion: int, desk: AtDesk) -> Response:
     """End it and leave nothing. Idempotent; 409 where it has succeeded or failed."""
-    found = await desk.ledger.run(conversions.cancel, conversion, now_s=desk.now_s(), actor=ACTOR)
+    found = await desk.ledger.run(conversions.cancel, conversion, now_s=desk.now_s(), actor=desk.actor)
     desk.conversions.stop(conversion)
     return answer(found)

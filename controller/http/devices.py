@@ -9,7 +9,7 @@ from wherry.controller.core.query import MAX_CHARACTERS
 from wherry.controller.core.targeting import parse_target
 from wherry.controller.http.actions import upload_url
 from wherry.controller.http.bodies import answer, read_json
-from wherry.controller.http.desk import ACTOR, AtDesk
+from wherry.controller.http.desk import AtDesk
 from wherry.controller.operations import devices
 from wherry.controller.operations.actions import record_action
 from wherry.controller.operations.story import story
@@ -78,7 +78,9 @@ async def get_story(device: str, desk: AtDesk) -> Response:
 async def decommission(device: str, request: Request, desk: AtDesk) -> Response:
     """Take it out of service although it may speak. Idempotent; after a 503 say it again."""
     body = await read_json(request, Decommission)
-    found = await desk.ledger.run(devices.decommission, device, reason=body.reason, now_s=desk.now_s(), actor=ACTOR)
+    found = await desk.ledger.run(
+        devices.decommission, device, reason=body.reason, now_s=desk.now_s(), actor=desk.actor
+    )
     await desk.session.publish_retained([(topics.down(desk.config.fleet, device, "desired"), b"")])
     desk.helm.wake()
     return answer(found)
@@ -87,7 +89,7 @@ async def decommission(device: str, request: Request, desk: AtDesk) -> Response:
 @router.delete("/{device}/decommission")
 async def recommission(device: str, desk: AtDesk) -> Response:
     """Take it in again: rollouts may mean it from now on. Idempotent."""
-    found = await desk.ledger.run(devices.recommission, device, now_s=desk.now_s(), actor=ACTOR)
+    found = await desk.ledger.run(devices.recommission, device, now_s=desk.now_s(), actor=desk.actor)
     desk.helm.wake()
     return answer(found)
 
@@ -96,7 +98,7 @@ async def recommission(device: str, desk: AtDesk) -> Response:
 async def remove_device(device: str, desk: AtDesk) -> Response:
     """Forget it, here and on the broker, until it is heard from again. Idempotent; after a 503 say it again."""
     await desk.require_lead()
-    await desk.ledger.run(devices.remove_device, device, now_s=desk.now_s(), actor=ACTOR)
+    await desk.ledger.run(devices.remove_device, device, now_s=desk.now_s(), actor=desk.actor)
     await desk.session.publish_retained((topic, b"") for topic in _retained(desk.config.fleet, device))
     desk.helm.wake()
     return answer({"device": device, "removed": True})
@@ -117,7 +119,7 @@ async def send_action(device: str, request: Request, desk: AtDesk) -> Response:
         artifact=body.artifact,
         upload_url=upload_url(desk, request, device, action_id) if body.kind == "collect-logs" else None,
     )
-    await desk.ledger.run(record_action, device, action, now_s=now_s, actor=ACTOR)
+    await desk.ledger.run(record_action, device, action, now_s=now_s, actor=desk.actor)
     await desk.session.publish_action(device, action)
     return answer(action, 202)
 

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from wherry.controller.core.query import MAX_CHARACTERS
 from wherry.controller.http.bodies import answer, read_json
-from wherry.controller.http.desk import ACTOR, AtDesk
+from wherry.controller.http.desk import AtDesk
 from wherry.controller.operations import groups
 from wherry.protocol.types import Struct
 
@@ -37,12 +37,12 @@ async def get_group(name: str, desk: AtDesk) -> Response:
 async def put_group(name: str, request: Request, desk: AtDesk) -> Response:
     """Save the query under the name: 201 where it is new. Rollouts that were started keep what the name meant."""
     body = await read_json(request, GroupQuery)
-    found = await desk.ledger.run(groups.put_group, name, body.query, now_s=desk.now_s(), actor=ACTOR)
+    found = await desk.ledger.run(groups.put_group, name, body.query, now_s=desk.now_s(), actor=desk.actor)
     return answer(found, 201 if found.created else 200)
 
 
 @router.delete("/{name}")
 async def delete_group(name: str, desk: AtDesk) -> Response:
     """Forget the name; no rollout changes by it."""
-    await desk.ledger.run(groups.delete_group, name, now_s=desk.now_s(), actor=ACTOR)
+    await desk.ledger.run(groups.delete_group, name, now_s=desk.now_s(), actor=desk.actor)
     return answer({"group": name, "deleted": True})

@@ -10,7 +10,7 @@ from wherry.controller.core.plan import Positive
 from wherry.controller.errors import Invalid, NotFound
 from wherry.controller.http import pages
 from wherry.controller.http.bodies import answer, read_json
-from wherry.controller.http.desk import ACTOR, AtDesk
+from wherry.controller.http.desk import AtDesk
 from wherry.controller.operations import aliases, deletion, registry
 from wherry.controller.operations.history import history
 from wherry.controller.operations.registry import VersionView
@@ -70,7 +70,7 @@ async def create_version(model: str, request: Request, desk: AtDesk) -> Response
         keep=desk.artifacts.put,
         notes=body.notes,
         now_s=desk.now_s(),
-        actor=ACTOR,
+        actor=desk.actor,
     )
     return answer(_show(version), 201 if version.created else 200, Location=f"{request.url.path}/{version.number}")
 
@@ -93,7 +93,9 @@ async def edit_version(model: str, version: str, request: Request, desk: AtDesk)
     """Change the remark that is kept with it; nothing else of a version ever changes."""
     body = await read_json(request, Remark)
     name = _name(model, version)
-    return answer(_show(await desk.ledger.run(registry.edit_notes, name, body.notes, now_s=desk.now_s(), actor=ACTOR)))
+    return answer(
+        _show(await desk.ledger.run(registry.edit_notes, name, body.notes, now_s=desk.now_s(), actor=desk.actor))
+    )
 
 
 @router.put("/{model}/versions/{version}/retirement")
@@ -102,14 +104,14 @@ async def retire_version(model: str, version: str, request: Request, desk: AtDes
     body = await read_json(request, Retirement)
     name, now_s = _name(model, version), desk.now_s()
     if body.retired:
-        return answer(_show(await desk.ledger.run(retire, name, reason=body.reason, now_s=now_s, actor=ACTOR)))
-    return answer(_show(await desk.ledger.run(unretire, name, now_s=now_s, actor=ACTOR)))
+        return answer(_show(await desk.ledger.run(retire, name, reason=body.reason, now_s=now_s, actor=desk.actor)))
+    return answer(_show(await desk.ledger.run(unretire, name, now_s=now_s, actor=desk.actor)))
 
 
 @router.delete("/{model}/versions/{version}")
 async def delete_version(model: str, version: str, desk: AtDesk) -> Response:
     """Forget it for good, with the blobs that nothing else names. 409 with everything that uses it."""
-    gone = await desk.ledger.run(deletion.delete_version, _name(model, version), now_s=desk.now_s(), actor=ACTOR)
+    gone = await desk.ledger.run(deletion.delete_version, _name(model, version), now_s=desk.now_s(), actor=desk.actor)
     await desk.ledger.run(deletion.let_go, gone.blobs, desk.artifacts.drop)
     return answer(gone)
 
@@ -155,13 +157,13 @@ async def set_alias(model: str, alias: str, request: Request, desk: AtDesk) -> R
     """Name a version, or move the name to it. Idempotent; rollouts that were started stay with the version they had."""
     body = await read_json(request, Alias)
     now_s = desk.now_s()
-    return answer(await desk.ledger.run(aliases.set_alias, model, alias, body.version, now_s=now_s, actor=ACTOR))
+    return answer(await desk.ledger.run(aliases.set_alias, model, alias, body.version, now_s=now_s, actor=desk.actor))
 
 
 @router.delete("/{model}/aliases/{alias}")
 async def delete_alias(model: str, alias: str, desk: AtDesk) -> Response:
     """Take the name away; the version stays."""
-    return answer(await desk.ledger.run(aliases.delete_alias, model, alias, now_s=desk.now_s(), actor=ACTOR))
+    return answer(await desk.ledger.run(aliases.delete_alias, model, alias, now_s=desk.now_s(), actor=desk.actor))
 
 
 @router.get("/{model}")

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from wherry.controller.http.bodies import answer, read_json
-from wherry.controller.http.desk import ACTOR, AtDesk
+from wherry.controller.http.desk import AtDesk
 from wherry.controller.operations import pins
 from wherry.protocol.types import DEVICE_PATTERN, MAX_REASON_CHARS, NAME_PATTERN, Struct
 
@@ -32,12 +32,12 @@ async def list_pins(desk: AtDesk) -> Response:
 async def pin(device: Device, slot: Slot, request: Request, desk: AtDesk) -> Response:
     """Let no rollout and no rollback that begins from now on move the slot. Idempotent."""
     body = await read_json(request, NewPin)
-    found = await desk.ledger.run(pins.pin, device, slot, reason=body.reason, now_s=desk.now_s(), actor=ACTOR)
+    found = await desk.ledger.run(pins.pin, device, slot, reason=body.reason, now_s=desk.now_s(), actor=desk.actor)
     return answer(found)
 
 
 @router.delete("/devices/{device}/pins/{slot}")
 async def unpin(device: Device, slot: Slot, desk: AtDesk) -> Response:
     """Let it be moved again. Idempotent."""
-    was_pinned = await desk.ledger.run(pins.unpin, device, slot, now_s=desk.now_s(), actor=ACTOR)
+    was_pinned = await desk.ledger.run(pins.unpin, device, slot, now_s=desk.now_s(), actor=desk.actor)
     return answer({"device": device, "slot": slot, "was_pinned": was_pinned})

@@ -9,10 +9,13 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from wherry.controller.errors import Conflict, ControllerError, Invalid, NotFound, Unavailable
+from wherry.controller.http.access import Forbidden, Unknown
 from wherry.controller.http.bodies import BodyTooLarge
 from wherry.protocol.errors import MessageError
 
 STATUS: dict[type[Exception], tuple[int, str]] = {
+    Unknown: (401, "not known"),
+    Forbidden: (403, "not allowed"),
     NotFound: (404, "not found"),
     Conflict: (409, "not possible now"),
     BodyTooLarge: (413, "too large"),
@@ -40,7 +43,10 @@ def of(error: Exception) -> Response:
     """The problem for one of our errors; 500 for a class that the table does not know."""
     for kind, (status, title) in STATUS.items():
         if isinstance(error, kind):
-            return problem(status, title, *_words(error))
+            answer = problem(status, title, *_words(error))
+            if status == 401:
+                answer.headers["WWW-Authenticate"] = 'Bearer realm="wherry"'
+            return answer
     return problem(500, "internal error", "a bug of ours; the controller's log has it")
 
 

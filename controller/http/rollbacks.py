@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from wherry.controller.core.plan import Positive, Target
 from wherry.controller.http.bodies import answer, read_json
-from wherry.controller.http.desk import ACTOR, AtDesk
+from wherry.controller.http.desk import AtDesk
 from wherry.controller.http.keys import IdempotencyKey
 from wherry.controller.operations.rollback import DEADLINE_S, rollback
 from wherry.protocol.types import Name, Struct
@@ -41,7 +41,7 @@ async def start(request: Request, desk: AtDesk, idempotency_key: IdempotencyKey 
         pinned=body.pinned,
         key=idempotency_key,
         now_s=desk.now_s(),
-        actor=ACTOR,
+        actor=desk.actor,
     )
     desk.helm.wake()
     return answer(found, 201 if found.created else 200, Location=f"/api/v1/rollouts/{found.id}")

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from wherry.controller.core.asked_plan import AskedPlan
 from wherry.controller.core.plan import OnAbort, Positive
 from wherry.controller.http.bodies import answer, read_json
-from wherry.controller.http.desk import ACTOR, AtDesk
+from wherry.controller.http.desk import AtDesk
 from wherry.controller.http.keys import IdempotencyKey
 from wherry.controller.operations import retry, rollouts, steering, verdicts
 from wherry.protocol.types import MAX_REASON_CHARS, Struct
@@ -54,7 +54,7 @@ async def start(request: Request, desk: AtDesk, idempotency_key: IdempotencyKey 
     """
     body = await read_json(request, NewRollout)
     rollout = await desk.ledger.run(
-        rollouts.start, body.plan, paused=body.paused, key=idempotency_key, now_s=desk.now_s(), actor=ACTOR
+        rollouts.start, body.plan, paused=body.paused, key=idempotency_key, now_s=desk.now_s(), actor=desk.actor
     )
     desk.helm.wake()
     return answer(rollout, 201 if rollout.created else 200, Location=f"{request.url.path}/{rollout.id}")
@@ -88,13 +88,13 @@ async def list_verdicts(rollout: int, desk: AtDesk, max_verdicts: int = Query(10
 @router.post("/{rollout}/pause")
 async def pause(rollout: int, desk: AtDesk) -> Response:
     """Send and promote nothing more; a breach still acts. Idempotent."""
-    return answer(await desk.ledger.run(rollouts.pause, rollout, now_s=desk.now_s(), actor=ACTOR))
+    return answer(await desk.ledger.run(rollouts.pause, rollout, now_s=desk.now_s(), actor=desk.actor))
 
 
 @router.post("/{rollout}/resume")
 async def resume(rollout: int, desk: AtDesk) -> Response:
     """Carry on after a pause. Idempotent."""
-    found = await desk.ledger.run(rollouts.resume, rollout, now_s=desk.now_s(), actor=ACTOR)
+    found = await desk.ledger.run(rollouts.resume, rollout, now_s=desk.now_s(), actor=desk.actor)
     desk.helm.wake()
     return answer(found)
 
@@ -104,7 +104,7 @@ async def promote(rollout: int, request: Request, desk: AtDesk) -> Response:
     """Open the next wave although evidence is missing; 409 past a gate that says breach. Idempotent."""
     body = await read_json(request, Promotion)
     found = await desk.ledger.run(
-        steering.promote, rollout, wave=body.wave, reason=body.reason, now_s=desk.now_s(), actor=ACTOR
+        steering.promote, rollout, wave=body.wave, reason=body.reason, now_s=desk.now_s(), actor=desk.actor
     )
     desk.helm.wake()
     return answer(found)
@@ -114,7 +114,7 @@ async def promote(rollout: int, request: Request, desk: AtDesk) -> Response:
 async def hold(rollout: int, request: Request, desk: AtDesk) -> Response:
     """End it as held: who committed it keeps it, who has not settled gets back what it had. Idempotent."""
     body = await read_json(request, Because)
-    found = await desk.ledger.run(steering.hold, rollout, reason=body.reason, now_s=desk.now_s(), actor=ACTOR)
+    found = await desk.ledger.run(steering.hold, rollout, reason=body.reason, now_s=desk.now_s(), actor=desk.actor)
     desk.helm.wake()
     return answer(found)
 
@@ -123,7 +123,7 @@ async def hold(rollout: int, request: Request, desk: AtDesk) -> Response:
 async def retry_failed(rollout: int, request: Request, desk: AtDesk) -> Response:
     """Send the version again to who failed and does not hold it in quarantine; one that was held is carried on."""
     body = await read_json(request, Because)
-    found = await desk.ledger.run(retry.retry_failed, rollout, reason=body.reason, now_s=desk.now_s(), actor=ACTOR)
+    found = await desk.ledger.run(retry.retry_failed, rollout, reason=body.reason, now_s=desk.now_s(), actor=desk.actor)
     desk.helm.wake()
     return answer(found)
 
@@ -132,7 +132,9 @@ async def retry_failed(rollout: int, request: Request, desk: AtDesk) -> Response
 async def override(rollout: int, gate: str, request: Request, desk: AtDesk) -> Response:
     """From now on the gate counts as ok in this rollout. For an emergency, with a reason. Idempotent."""
     body = await read_json(request, Overruling)
-    found = await desk.ledger.run(steering.override, rollout, gate, reason=body.reason, now_s=desk.now_s(), actor=ACTOR)
+    found = await desk.ledger.run(
+        steering.override, rollout, gate, reason=body.reason, now_s=desk.now_s(), actor=desk.actor
+    )
     desk.helm.wake()
     return answer(found)
 
@@ -140,7 +142,7 @@ async def override(rollout: int, gate: str, request: Request, desk: AtDesk) -> R
 @router.delete("/{rollout}/overrides/{gate}")
 async def withdraw_override(rollout: int, gate: str, desk: AtDesk) -> Response:
     """Let the gate judge again. Idempotent."""
-    found = await desk.ledger.run(steering.withdraw_override, rollout, gate, now_s=desk.now_s(), actor=ACTOR)
+    found = await desk.ledger.run(steering.withdraw_override, rollout, gate, now_s=desk.now_s(), actor=desk.actor)
     desk.helm.wake()
     return answer(found)
 
@@ -150,7 +152,7 @@ async def abort(rollout: int, request: Request, desk: AtDesk) -> Response:
     """Stop for good. With `restore` keep, who committed it keeps it; revert gives all what they had. Idempotent."""
     body = await read_json(request, Abort)
     found = await desk.ledger.run(
-        rollouts.abort, rollout, restore=body.restore, reason=body.reason, now_s=desk.now_s(), actor=ACTOR
+        rollouts.abort, rollout, restore=body.restore, reason=body.reason, now_s=desk.now_s(), actor=desk.actor
     )
     desk.helm.wake()
     return answer(found)

@@ -11,6 +11,9 @@ from wherry.protocol.types import Struct
 ENGINE = "engine"
 """The actor of what rollouts do by themselves."""
 
+LOCAL = "operator"
+"""The actor of a caller without a token, on a controller that asks for none."""
+
 
 class AuditView(Struct, frozen=True, kw_only=True, omit_defaults=False):
     id: int
