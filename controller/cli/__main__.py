@@ -22,6 +22,7 @@ from wherry.controller.cli import (
     models,
     rollback,
     rollout,
+    tokens,
 )
 from wherry.controller.cli.api import ServerBug
 from wherry.controller.cli.conversion import ConversionBug
@@ -48,6 +49,7 @@ devices.app.command("action")(actions.order)
 devices.app.command("actions")(actions.list_actions)
 devices.app.command("collected")(actions.fetch)
 app.add_typer(groups.app, name="groups")
+app.add_typer(tokens.app, name="tokens")
 app.add_typer(rollout.app, name="rollout")
 app.command()(rollback.rollback)
 app.command()(logs.logs)

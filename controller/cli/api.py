@@ -4,6 +4,7 @@ A problem that the controller answers with becomes the error that it was there: 
 Invalid or Unavailable. A status of 500 becomes ServerBug.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class Api:
     def _answer(self, method: str, path: str, **more: Any) -> httpx.Response:
         try:
             response = httpx.request(
-                method, f"{self.url}/api/v1/{path}", timeout=TIMEOUT_S, verify=self._encrypted, **more
+                method, f"{self.url}/api/v1/{path}", timeout=TIMEOUT_S, verify=self._encrypted, headers=_token(), **more
             )
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise Invalid(f"{self.url!r} is not a URL", "use http://HOST:PORT") from error
@@ -71,6 +72,12 @@ class Api:
         if response.is_success:
             return response
         raise _error(response, self.url)
+
+
+def _token() -> dict[str, str]:
+    """From the environment, since what stands on a command line is read by every user of the machine."""
+    token = os.environ.get("WHERRY_TOKEN", "").strip()
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def _decoded(response: httpx.Response, url: str) -> Any:

@@ -111,21 +111,27 @@ def find_caller(db: Database, token: str, *, now_s: float) -> Caller | None:
         row = session.scalar(select(TokenRow).where(TokenRow.digest == digest(token)))
         if row is None or row.revoked_s is not None or (row.expires_s is not None and row.expires_s <= now_s):
             return None
-        return Caller(name=row.name, role=_role(row.role))
+        return Caller(name=row.name, role=known_role(row.role))
 
 
 def _check(name: str, role: str, expires_s: float | None, now_s: float) -> None:
-    if not is_name(name):
-        raise Invalid(f"not a name for a token: {name!r}", "use lower case letters, digits, dots and hyphens")
+    known_name(name)
     if name in (audit.ENGINE, audit.LOCAL):
         raise Invalid(f"{name!r} is a name of the audit log's own", "choose another")
-    _role(role)
+    known_role(role)
     if expires_s is not None and not (math.isfinite(expires_s) and expires_s > now_s):
         raise Invalid("the token would have expired before it is used", "let it expire later")
 
 
-def _role(text: str) -> Role:
-    """Raises Invalid."""
+def known_name(text: str) -> str:
+    """`text`. Raises Invalid where no token can have this name."""
+    if not is_name(text):
+        raise Invalid(f"not a name for a token: {text!r}", "use lower case letters, digits, dots and hyphens")
+    return text
+
+
+def known_role(text: str) -> Role:
+    """`text`. Raises Invalid where no role has this name."""
     for role in ROLES:
         if role == text:
             return role
@@ -135,7 +141,7 @@ def _role(text: str) -> Role:
 def _view(row: TokenRow) -> TokenView:
     return TokenView(
         name=row.name,
-        role=_role(row.role),
+        role=known_role(row.role),
         created_s=row.created_s,
         created_by=row.created_by,
         expires_s=row.expires_s,

@@ -12,6 +12,7 @@ import pytest
 import wherry.controller.http as http
 from tests.support.depot import Depot
 from tests.support.http_desk import HttpDesk, serving
+from wherry.controller.cli.__main__ import run
 from wherry.controller.core.roles import LEAST_ROLE, ROLES, Role, reaches
 from wherry.controller.errors import Conflict, Invalid, NotFound
 from wherry.controller.operations import audit, tokens
@@ -195,3 +196,20 @@ def test_a_token_that_cannot_be_right_is_refused(depot: Depot, name: str, expire
 def _path(template: str) -> str:
     parts = [part.strip("{}") for part in template.split("/")]
     return "/".join(NEVER_THERE.get(part, "none") if f"{{{part}}}" in template else part for part in parts)
+
+
+def test_the_first_token_is_made_beside_a_controller_that_runs_and_is_used_from_the_environment(
+    desk: HttpDesk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ["--data-dir", str(desk.artifacts_dir.parent)]
+    url = ["--url", f"http://127.0.0.1:{desk.port}"]
+    monkeypatch.delenv("WHERRY_TOKEN", raising=False)
+    assert run(["tokens", "create", "root", "--role", "admin", *place]) == 0
+    token = capsys.readouterr().out.strip()
+    assert run(["tokens", "list", *url]) == 2
+    assert "set WHERRY_TOKEN" in capsys.readouterr().err
+    monkeypatch.setenv("WHERRY_TOKEN", token)
+    assert run(["tokens", "list", *url]) == 0
+    assert token not in capsys.readouterr().out
+    assert run(["tokens", "revoke", "root", *url]) == 0
+    assert run(["tokens", "list", *url]) == 2
