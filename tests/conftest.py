@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.support.postgres import create_database, reason_against, server
+from wherry.controller.store.database import open_database
 
 if threading.current_thread() is threading.main_thread():
     # A run that was started in the background has SIGINT ignored, and so would all that it starts.
@@ -44,6 +45,19 @@ def postgres() -> Iterator[str]:
 def new_database(postgres: str) -> Callable[[], str]:
     """Makes an empty database and tells its URL."""
     return lambda: create_database(postgres, f"wherry-{uuid.uuid4().hex}")
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres: str) -> str:
+    """The name of a database with its tables: migrating takes longer than most tests of what is in it."""
+    open_database(create_database(postgres, "migrated")).close()
+    return "migrated"
+
+
+@pytest.fixture
+def new_migrated_database(postgres: str, migrated: str) -> Callable[[], str]:
+    """Makes a database with its tables and tells its URL."""
+    return lambda: create_database(postgres, f"wherry-{uuid.uuid4().hex}", template=migrated)
 
 
 @pytest.fixture

@@ -39,10 +39,10 @@ def server() -> Iterator[str]:
             _run("pg_ctl", *control, "--mode", "immediate", "stop")
 
 
-def create_database(url: str, name: str) -> str:
-    """The URL of a new, empty database."""
+def create_database(url: str, name: str, template: str = "template1") -> str:
+    """The URL of a new database, empty or a copy of another one to which nobody is connected."""
     with psycopg.connect(url.format("postgres"), autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"'.encode())
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy'.encode())
     return url.format(name)
 
 

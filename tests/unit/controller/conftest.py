@@ -10,7 +10,7 @@ from tests.support.depot import FLEET, Depot
 def depot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Depot]:
     """On either database: what is tested with it is the contract of both."""
     sqlite = request.param == "sqlite"
-    depot = Depot(tmp_path / "wherry.db" if sqlite else request.getfixturevalue("new_database")())
+    depot = Depot(tmp_path / "wherry.db" if sqlite else request.getfixturevalue("new_migrated_database")())
     yield depot
     depot.db.close()
 
