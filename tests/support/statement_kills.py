@@ -1,0 +1,108 @@
+"""Kills a process at each statement that an operation says to its database.
+
+A child, forked from the warm process of the test, does the operation on a copy of a database and kills itself with
+SIGKILL before its N-th statement, before a commit, or after one. Between the answer to a statement and the next one
+nothing reaches the database, so these are all the moments that differ. N grows until a child comes through.
+"""
+
+import os
+import shutil
+import signal
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from sqlalchemy import Engine, event
+from sqlalchemy.engine import make_url
+
+from wherry.controller.store.database import Database, make_engine
+
+Operate = Callable[[Database], object]
+Place = Path | str
+
+
+class Moment:
+    """Counts the moments of one engine, and is the end of the process at the one that is wanted."""
+
+    def __init__(self, engine: Engine, wanted: int) -> None:
+        self._wanted = wanted
+        self._passed = 0
+        event.listen(engine, "before_cursor_execute", self._pass)
+        event.listen(engine, "commit", self._pass)
+        # Given back to the pool is what follows a commit: it is durable, and nobody has been told.
+        event.listen(engine, "checkin", self._pass)
+
+    def _pass(self, *_: object) -> None:
+        self._passed += 1
+        if self._passed == self._wanted:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed(place: Place, operate: Operate, at: int) -> bool:
+    """Whether a process that did it on the database was killed at its moment `at`; False where it came through."""
+    child = os.fork()
+    if child == 0:
+        _operate_and_leave(place, operate, at)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return True
+    assert os.WEXITSTATUS(status) == 0, "the operation failed in the child"
+    return False
+
+
+def _operate_and_leave(place: Place, operate: Operate, at: int) -> None:
+    status = 1
+    try:
+        engine = make_engine(place)
+        Moment(engine, at)
+        operate(Database(engine))
+        status = 0
+    finally:
+        os._exit(status)
+
+
+@contextmanager
+def opened(place: Place) -> Iterator[Database]:
+    """As the next process finds it."""
+    engine = make_engine(place)
+    try:
+        yield Database(engine)
+    finally:
+        engine.dispose()
+
+
+class Copies:
+    """Makes copies of one database that nobody has open, and removes them."""
+
+    def __init__(self, original: Place, scratch: Path) -> None:
+        self._original, self._scratch = original, scratch
+
+    @contextmanager
+    def copy(self) -> Iterator[Place]:
+        if isinstance(self._original, Path):
+            path = self._scratch / "copy.db"
+            for leftover in self._scratch.glob("copy.db*"):
+                leftover.unlink()
+            shutil.copyfile(self._original, path)
+            yield path
+            return
+        url, name = make_url(self._original), f"copy-{uuid.uuid4().hex}"
+        self._ask(f'CREATE DATABASE "{name}" TEMPLATE "{url.database}" STRATEGY FILE_COPY')
+        yield url.set(database=name).render_as_string(hide_password=False)
+        self._ask(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    def _ask(self, statement: str) -> None:
+        server = make_url(self._original).set(database="postgres")
+        with closing(psycopg.connect(server.render_as_string(hide_password=False), autocommit=True)) as connection:
+            connection.execute(statement.encode())
+
+
+def rows(db: Database, statements: dict[str, str]) -> dict[str, list[tuple[Any, ...]]]:
+    """What each of the statements finds."""
+    with db.read() as session:
+        found = {name: session.connection().exec_driver_sql(text).fetchall() for name, text in statements.items()}
+    return {name: [tuple(row) for row in answer] for name, answer in found.items()}
