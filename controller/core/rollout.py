@@ -27,7 +27,7 @@ from wherry.controller.core.actions import Action, Classify, Finish, Join, Judge
 from wherry.controller.core.candidate import Candidate
 from wherry.controller.core.compatibility import Fit, Misfit, choose
 from wherry.controller.core.gates import GateResult, WaveEvidence, judge
-from wherry.controller.core.members import LIVE, Member, Rollout
+from wherry.controller.core.members import LIVE, End, Member, Rollout
 from wherry.controller.core.standing import AT_REST, FAILED, UNSETTLED, stand
 from wherry.protocol.up.reported import SlotReport
 
@@ -128,7 +128,8 @@ def _carry_on(rollout: Rollout, members: Sequence[Member], now_s: float, *, join
         return actions + _send(rollout, members, rollout.wave, now_s)
     if rollout.wave < rollout.wave_count:
         return [*actions, Promote(wave=rollout.wave + 1), *_send(rollout, members, rollout.wave + 1, now_s)]
-    return [*actions, Finish(state="completed", reason=_summary(members))]
+    done: End = "completed" if any(entry.standing == "committed" for entry in members) else "held"
+    return [*actions, Finish(state=done, reason=_summary(members))]
 
 
 def _send(rollout: Rollout, members: Sequence[Member], wave: int, now_s: float) -> list[Action]:
@@ -195,7 +196,7 @@ def _take_back(rollout: Rollout, members: Sequence[Member], now_s: float) -> lis
     restores = _restore(_concerned(members, rollout.restore_from))
     if restores:
         return restores
-    taken = [entry for entry in members if entry.restored is not None]
+    taken = [entry for entry in members if entry.restored is not None and entry.standing != "released"]
     missing = [entry for entry in taken if not is_back(entry)]
     overdue = [entry for entry in missing if _overdue(entry, now_s - rollout.plan.device_deadline_s)]
     if len(overdue) < len(missing):

@@ -24,9 +24,17 @@ from wherry.protocol.up.reported import SlotReport
 
 def step(session: Session, row: RolloutRow, now_s: float) -> tuple[str, ...]:
     """Carry one rollout on by what is known now; the devices that have a new desired document."""
+    actions = _decided(session, row, now_s)
+    devices = _carry_out(session, row, actions, now_s)
+    if Rewind() in actions:  # with the moments right, what is to be done can be decided
+        devices += _carry_out(session, row, _decided(session, row, now_s), now_s)
+    return devices
+
+
+def _decided(session: Session, row: RolloutRow, now_s: float) -> list[Action]:
     rollout, members = load(session, row)
     late = newcomers(session, row, rollout.plan) if rollout.plan.late_joiners == "join" else ()
-    return _carry_out(session, row, decide(rollout, members, now_s, late), now_s)
+    return decide(rollout, members, now_s, late)
 
 
 def recall(session: Session, row: RolloutRow, now_s: float) -> None:

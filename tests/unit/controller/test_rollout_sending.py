@@ -201,6 +201,17 @@ def test_a_rollout_does_not_end_in_the_tick_in_which_somebody_joins() -> None:
     ]
 
 
+def test_a_rollout_that_nobody_committed_is_never_completed_whatever_was_overruled() -> None:
+    world = World(make_plan(2, max_failures=1), [["pi-1"]])
+    world.rollout = replace(
+        world.rollout, overrides=(Override(gate="devices", reason="it must go", actor="ann", at_s=0.0),)
+    )
+    world.tick()
+    world.settle("pi-1", "reverted", "too slow")
+    world.tick(1.0)
+    assert (world.rollout.state, world.rollout.reason) == ("held", "0 committed, 1 failed, 0 cannot run it")
+
+
 def test_an_overruled_gate_neither_waits_nor_breaks_and_says_who_overruled_it() -> None:
     world = World(make_plan(2, min_inferences=1000), [["pi-1"]])
     overruled = Override(gate="inferences", reason="no traffic at night", actor="ann", at_s=0.0)

@@ -109,6 +109,17 @@ def test_a_first_version_that_fails_leaves_no_document_behind(fleet: Depot) -> N
     assert rollouts.get_rollout(fleet.db, 1).state == "reverted"
 
 
+def test_a_clock_that_is_put_back_holds_nothing_up(fleet: Depot) -> None:
+    rollout = start(fleet, 2, soak_s=10.0)
+    fleet.commit("pi-1")
+    fleet.now_s -= 500
+    tick(fleet)
+    assert rollouts.get_rollout(fleet.db, rollout.id).created_s == fleet.now_s
+    fleet.now_s += 10
+    tick(fleet)
+    assert rollouts.get_rollout(fleet.db, rollout.id).wave == 2
+
+
 def test_the_p95_is_held_against_what_the_device_ran_before(fleet: Depot) -> None:
     complete(fleet, 1)
     before = fleet.runs("pi-1")
