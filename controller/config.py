@@ -1,7 +1,7 @@
 """What the running controller is told at its start.
 
 Rules upheld here:
-- Loopback only, unless the operator says `insecure_bind`: nothing asks who is calling yet.
+- Loopback only, unless the operator says `insecure_bind`: the broker asks nobody who calls, and nothing is encrypted.
 - Port 0 means any free one; the one taken is written to `controller.json` in the data directory.
 """
 

@@ -92,7 +92,7 @@ async def running(config: ControllerConfig) -> AsyncIterator[RunFile]:
 def _check(config: ControllerConfig) -> None:
     if not config.loopback and not config.insecure_bind:
         raise Invalid(
-            f"refusing to listen on {config.host}: nothing asks who is calling yet",
+            f"refusing to listen on {config.host}: the broker lets anybody in, and nothing is encrypted",
             "leave --host at 127.0.0.1, or add --insecure-bind on a network that you trust",
         )
 

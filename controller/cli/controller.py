@@ -46,8 +46,8 @@ def controller(
         bool,
         typer.Option(
             "--insecure-bind",
-            help="Allow a --host that other machines reach. There is no authentication yet: whoever "
-            "reaches the port commands the fleet.",
+            help="Allow a --host that other machines reach. The API asks for tokens there, but the broker lets "
+            "anybody in, and nothing is encrypted.",
         ),
     ] = False,
     advertise_host: Annotated[
