@@ -42,7 +42,7 @@ Nothing asks who is calling yet; see [how to run the controller](../how-to/run-t
 
 
 def page() -> str:
-    problems = sorted({f"{status} {title}" for status, title in STATUS.values()})
+    problems = sorted({f"{kind.status} {kind.title}" for kind in STATUS.values()})
     rows = [_row(path, method, operation) for path, method, operation in _operations()]
     bodies = [line for body in dict.fromkeys(_bodies().values()) for line in _body(body)]
     return "\n".join([HEADING.format(problems=", ".join(problems)) + "\n".join(rows), "", *bodies])

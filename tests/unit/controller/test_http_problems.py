@@ -12,6 +12,16 @@ from tests.support.http_desk import HttpDesk, serving
 
 HUGE = "9" * 30
 
+TYPES = {
+    404: "not-found",
+    405: "method-not-allowed",
+    409: "conflict",
+    413: "too-large",
+    422: "invalid",
+    503: "unavailable",
+}
+"""Released: programs compare them."""
+
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpDesk]:
@@ -33,8 +43,9 @@ def _refused(desk: HttpDesk, method: str, path: str, body: bytes | None = None) 
     answer = desk.client.request(method, path, content=body)
     assert answer.headers["content-type"] == "application/problem+json"
     told = answer.json()
-    assert (told["status"], told["type"]) == (answer.status_code, "about:blank")
+    assert (told["status"], told["type"]) == (answer.status_code, f"urn:wherry:problem:{TYPES[answer.status_code]}")
     assert told["title"]
+    assert told["instance"] == f"/api/v1{path.partition('?')[0]}"
     return answer.status_code, f"{told['detail']}; {told.get('fix', '')}"
 
 
@@ -162,3 +173,11 @@ def test_another_method_is_405_and_told_which_are_allowed(desk: HttpDesk) -> Non
     answer = desk.client.delete("/rollouts/1")
     assert (answer.status_code, answer.headers["content-type"]) == (405, "application/problem+json")
     assert answer.headers["allow"] == "GET"
+
+
+def test_no_name_and_no_text_has_a_nul_in_it(desk: HttpDesk) -> None:
+    assert _refused(desk, "GET", "/models/a%00b")[0] == 404
+    assert _refused(desk, "GET", "/logs?device=a%00b")[0] == 422
+    assert _refused(desk, "PUT", "/groups/odd", rb'{"query": "site=a\u0000b"}')[0] == 422
+    told = _refused(desk, "POST", "/rollouts", rb'{"plan": {"model": "digits", "target": {"labels": {"a\u0000": "b"}}}}')
+    assert told == (422, "the body is not right: a text has a NUL in it; leave it out")
