@@ -1,5 +1,7 @@
 """The HTTP API, `/api/v1`: one router a resource."""
 
+from functools import partial
+
 from fastapi import Depends, FastAPI
 
 import wherry
@@ -10,14 +12,17 @@ from wherry.controller.http import (
     audit,
     conversions,
     devices,
+    etags,
     groups,
     logs,
     models,
+    openapi,
     pins,
     problems,
     rollbacks,
     rollouts,
     status,
+    stream,
     tokens,
 )
 from wherry.controller.http.desk import Desk
@@ -36,6 +41,7 @@ def make_app(desk: Desk) -> FastAPI:
         dependencies=[Depends(access.admit)],
     )
     app.state.desk = desk
+    app.state.watches = stream.Watches(desk.ledger)
     for module in (
         actions,
         artifacts,
@@ -49,8 +55,11 @@ def make_app(desk: Desk) -> FastAPI:
         rollbacks,
         rollouts,
         status,
+        stream,
         tokens,
     ):
         app.include_router(module.router, prefix=PREFIX)
     problems.install(app)
+    etags.install(app)
+    app.openapi = partial(openapi.describe, app)  # type: ignore[method-assign]  # as FastAPI documents it
     return app

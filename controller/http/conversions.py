@@ -13,6 +13,7 @@ from wherry.controller.http import pages
 from wherry.controller.http.bodies import answer, read_json
 from wherry.controller.http.desk import AtDesk
 from wherry.controller.operations import conversions
+from wherry.protocol.types import MAX_COUNT
 
 router = APIRouter(prefix="/conversions", tags=["conversions"])
 
@@ -43,7 +44,9 @@ async def create_conversion(request: Request, desk: AtDesk) -> Response:
 
 @router.get("")
 async def list_conversions(
-    desk: AtDesk, max_conversions: int = Query(100, ge=1, le=1000), before_id: int | None = None
+    desk: AtDesk,
+    max_conversions: int = Query(100, ge=1, le=1000),
+    before_id: int | None = Query(None, ge=1, le=MAX_COUNT),
 ) -> Response:
     """Newest first; to read on, those before the last id that was seen."""
     found = await desk.ledger.run(conversions.list_conversions, max_conversions=max_conversions, before_id=before_id)

@@ -1,7 +1,9 @@
 """`/devices`: what they are, what they run, how it went; orders to them."""
 
 import secrets
+from typing import Annotated
 
+import msgspec
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
@@ -19,12 +21,15 @@ from wherry.protocol.types import Digest, Name, Struct
 
 router = APIRouter(prefix="/devices", tags=["devices"])
 
+MAX_S = 366 * 86_400.0
+"""No order is valid longer, and no reading goes back further."""
+
 
 class NewAction(Struct, frozen=True, kw_only=True):
     """An order that the device ignores when it gets it later than `valid_s` from now."""
 
     kind: ActionKind
-    valid_s: float = 300.0
+    valid_s: Annotated[float, msgspec.Meta(gt=0, le=MAX_S)] = 300.0
     slot: Name | None = None
     artifact: Digest | None = None
 
@@ -56,7 +61,9 @@ async def list_devices(
 
 
 @router.get("/{device}")
-async def get_device(device: str, desk: AtDesk, period_s: float = devices.DEFAULT_PERIOD_S) -> Response:
+async def get_device(
+    device: str, desk: AtDesk, period_s: float = Query(devices.DEFAULT_PERIOD_S, gt=0, le=MAX_S, allow_inf_nan=False)
+) -> Response:
     """One device: capability, slots, readings of the last `period_s`, reverts, newest events."""
     return answer(await desk.ledger.run(devices.get_device, device, now_s=desk.now_s(), period_s=period_s))
 

@@ -9,6 +9,7 @@ from wherry.controller.errors import Invalid
 from wherry.controller.http.bodies import answer
 from wherry.controller.http.desk import AtDesk
 from wherry.controller.operations import devices
+from wherry.protocol.types import MAX_COUNT
 from wherry.protocol.up.log import Level
 
 router = APIRouter(prefix="/logs", tags=["devices"])
@@ -17,8 +18,8 @@ router = APIRouter(prefix="/logs", tags=["devices"])
 @router.get("")
 async def get_logs(
     desk: AtDesk,
-    device: str | None = None,
-    after_id: int | None = None,
+    device: str | None = Query(None, max_length=64),
+    after_id: int | None = Query(None, ge=0, le=MAX_COUNT),
     level: str = "debug",
     max_lines: int = Query(devices.DEFAULT_LINES, ge=1, le=5000),
 ) -> Response:

@@ -30,7 +30,7 @@ class NewVersion(Struct, frozen=True, kw_only=True):
     """
 
     manifest: Manifest
-    report: msgspec.Raw = msgspec.Raw(b"{}")
+    report: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"{}"))
     notes: str = ""
 
 

@@ -128,14 +128,15 @@ def test_a_body_that_cannot_be_right_is_422(desk: HttpDesk, path: str, body: byt
     [
         "/rollouts/one", f"/rollouts/{HUGE}", f"/models/digits/versions/{HUGE}", "/audit?max_rows=0",
         "/audit?max_rows=x", "/rollouts?max_rollouts=0", f"/logs?after_id={HUGE}", "/devices/pi-1/events?max_events=0",
-        "/devices/pi-1?period_s=long",
+        "/devices/pi-1?period_s=long", "/devices/pi-1?period_s=nan", "/devices/pi-1?period_s=inf",
+        "/devices/pi-1?period_s=-1", f"/conversions?before_id={HUGE}",
     ],
 )  # fmt: skip
 def test_a_number_that_cannot_be_right_is_422(desk: HttpDesk, path: str) -> None:
     assert _refused(desk, "GET", path)[0] == 422
 
 
-@pytest.mark.parametrize("path", [f"/rollouts/{HUGE}", f"/logs?after_id={HUGE}"])
+@pytest.mark.parametrize("path", [f"/rollouts/{HUGE}", f"/conversions/{HUGE}"])
 def test_a_number_that_no_row_can_have_is_told_in_words_of_our_own(desk: HttpDesk, path: str) -> None:
     assert _refused(desk, "GET", path) == (422, "a number is larger than any that can be kept; send one below 2**63")
 
