@@ -89,7 +89,7 @@ GOLDEN = """\
 digits:3 to slot main of pi-1,pi-2,pi-3,pi-4: 3 devices
 wave 1 of 2: 1 device
   pi-1  int8 on litert 2.3.0
-wave 2 of 2: 2 devices
+wave 2 of 2: 2 devices, not before 60 s from now
   pi-2  int8 on litert 2.3.0, not connected
   pi-4  has not said what it can run
 promote when:
@@ -101,7 +101,9 @@ revert when:
   over 0 of the devices failed; 3600 s of silence is failure
   more than 2.0% of 50 or more requests failed
   p95 is over 2 ms and over 1.5 times that before
-cannot run it:
+  the worker crashed on more than 10.0% of the devices
+  more than 20.0% lost their connection after the switch for 120 s
+not sent to 1 device:
   pi-3  needs litert >= 1.0.0; the device has tflite-runtime 2.14.0
 """
 
