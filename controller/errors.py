@@ -4,6 +4,7 @@ ControllerError
 ├── UserError           the caller must change the request; one line says what is wrong and what to do
 │   ├── NotFound        no such model, version, device, rollout or blob
 │   ├── Conflict        right in itself, but not in the present state
+│   ├── Changed         meant for a state that is no more
 │   └── Invalid         wrong in itself
 └── Unavailable         the machine must change: a port is taken, a directory unwritable, a broker missing
     ├── Deposed         another controller leads by now
@@ -35,6 +36,14 @@ class NotFound(UserError):
 
 class Conflict(UserError):
     """The present state does not allow it."""
+
+
+class Changed(UserError):
+    """The order names the state that it is meant for, and that is no more. `present` is the revision now, if any."""
+
+    def __init__(self, present: str | None) -> None:
+        super().__init__("it has changed since it was looked at", "look again, and decide anew")
+        self.present = present
 
 
 class Invalid(UserError):

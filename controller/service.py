@@ -217,6 +217,13 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Streams are ended first: they would have every client waited for."""
+        app = self.config.app
+        if isinstance(app, FastAPI):
+            app.state.watches.close()
+        await super().shutdown(sockets)
+
 
 def _start_task(work: Coroutine[None, None, None], name: str, stack: AsyncExitStack) -> None:
     task = asyncio.create_task(work, name=name)

@@ -9,9 +9,11 @@ from starlette.responses import Response
 
 from wherry.controller.core.query import MAX_CHARACTERS
 from wherry.controller.core.targeting import parse_target
+from wherry.controller.http import paging
 from wherry.controller.http.actions import upload_url
 from wherry.controller.http.bodies import answer, read_json
 from wherry.controller.http.desk import AtDesk
+from wherry.controller.http.paging import Cursor, Limit, one_more, page
 from wherry.controller.operations import devices
 from wherry.controller.operations.actions import record_action
 from wherry.controller.operations.story import story
@@ -42,22 +44,25 @@ class Decommission(Struct, frozen=True, kw_only=True):
 
 @router.get("")
 async def list_devices(
+    request: Request,
     desk: AtDesk,
     where: str = Query("all", max_length=MAX_CHARACTERS),
     presence: devices.Listed | None = None,
     serving: str | None = Query(None, max_length=200),
     after: str = Query("", max_length=64),
+    cursor: Cursor = None,
     limit: int | None = Query(None, ge=1, le=10_000),
 ) -> Response:
     """The devices that `where` means, as a target or a query, by id, with what each slot runs.
 
     Those in service; with `presence=decommissioned` the others. Of a `presence`; `serving` a model, a version or an
-    alias; `after` an id, `limit` of them.
+    alias; `after` an id. All of them, or in pages of `limit`.
     """
+    target, start, size = parse_target(where), paging.after("devices", cursor, str) or after, one_more(limit)
     found = await desk.ledger.run(
-        devices.list_devices, parse_target(where), presence=presence, serving=serving, after=after, limit=limit
+        devices.list_devices, target, presence=presence, serving=serving, after=start, limit=size
     )
-    return answer(found)
+    return page(request, "devices", found, limit, lambda device: device.id)
 
 
 @router.get("/{device}")
@@ -69,10 +74,18 @@ async def get_device(
 
 
 @router.get("/{device}/events")
-async def get_events(device: str, desk: AtDesk, max_events: int = Query(100, ge=1, le=1000)) -> Response:
-    """What happened, newest first."""
-    detail = await desk.ledger.run(devices.get_device, device, now_s=desk.now_s(), max_events=max_events)
-    return answer(detail.events)
+async def get_events(
+    device: str,
+    request: Request,
+    desk: AtDesk,
+    cursor: Cursor = None,
+    limit: Limit = None,
+    max_events: int = Query(100, ge=1, le=1000),
+) -> Response:
+    """What happened, newest first, in pages. `max_events` is what `limit` was called before."""
+    size, before_id = limit or max_events, paging.after("events", cursor, int)
+    found = await desk.ledger.run(devices.list_events, device, before_id=before_id, max_events=size + 1)
+    return page(request, "events", found, size, lambda entry: entry[0], lambda entry: entry[1])
 
 
 @router.get("/{device}/story")
@@ -84,6 +97,7 @@ async def get_story(device: str, desk: AtDesk) -> Response:
 @router.put("/{device}/decommission")
 async def decommission(device: str, request: Request, desk: AtDesk) -> Response:
     """Take it out of service although it may speak. Idempotent; after a 503 say it again."""
+    await desk.require_lead()
     body = await read_json(request, Decommission)
     found = await desk.ledger.run(
         devices.decommission, device, reason=body.reason, now_s=desk.now_s(), actor=desk.actor

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from wherry.controller.core.roles import Role
 from wherry.controller.http.bodies import answer, read_json
 from wherry.controller.http.desk import AtDesk
+from wherry.controller.http.paging import Cursor, Limit, after, one_more, page
 from wherry.controller.operations import tokens
 from wherry.protocol.types import Name, Struct
 
@@ -45,9 +46,11 @@ async def create_token(request: Request, desk: AtDesk) -> Response:
 
 
 @router.get("")
-async def list_tokens(desk: AtDesk) -> Response:
-    """All that there ever were, by name, with role and expiry; none of the tokens themselves."""
-    return answer(await desk.ledger.run(tokens.list_tokens))
+async def list_tokens(request: Request, desk: AtDesk, cursor: Cursor = None, limit: Limit = None) -> Response:
+    """All that there ever were, by name, with role and expiry; none of the tokens themselves. In pages of `limit`."""
+    start = after("tokens", cursor, str) or ""
+    found = await desk.ledger.run(tokens.list_tokens, after=start, limit=one_more(limit))
+    return page(request, "tokens", found, limit, lambda token: token.name)
 
 
 @router.delete("/{name}")

@@ -11,6 +11,15 @@ from wherry.controller.operations import audit
 from wherry.controller.operations.registry import ModelView, find_alias, find_model, find_version, model_view, name_of
 from wherry.controller.store.database import Database
 from wherry.controller.store.tables import AliasRow
+from wherry.protocol.types import Struct
+
+
+class AliasView(Struct, frozen=True, kw_only=True, omit_defaults=False):
+    model: str
+    alias: str
+    version: int
+    changed_s: float
+    changed_by: str
 
 
 def set_alias(db: Database, model: str, alias: str, version: int, *, now_s: float, actor: str) -> ModelView:
@@ -34,6 +43,16 @@ def set_alias(db: Database, model: str, alias: str, version: int, *, now_s: floa
         audit.record(session, "alias-set", f"{model}@{alias}", now_s=now_s, actor=actor, version=version, before=before)
         session.flush()
         return model_view(session, find_model(session, model))
+
+
+def get_alias(db: Database, model: str, alias: str) -> AliasView:
+    """Raises NotFound for the model or the alias."""
+    with db.read() as session:
+        find_model(session, model)
+        row = find_alias(session, model, alias)
+        return AliasView(
+            model=model, alias=alias, version=row.version, changed_s=row.changed_s, changed_by=row.changed_by
+        )
 
 
 def delete_alias(db: Database, model: str, alias: str, *, now_s: float, actor: str) -> ModelView:

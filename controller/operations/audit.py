@@ -31,12 +31,19 @@ def record(session: Session, action: str, subject: str, *, now_s: float, actor: 
 
 
 def list_audit(
-    db: Database, *, subject: str | None = None, before_id: int | None = None, max_rows: int = 200
+    db: Database,
+    *,
+    subject: str | None = None,
+    actor: str | None = None,
+    action: str | None = None,
+    before_id: int | None = None,
+    max_rows: int = 200,
 ) -> list[AuditView]:
-    """Newest first; of one subject, and `before_id`, where those are given."""
+    """Newest first; of one subject, actor and action, and `before_id`, where those are given."""
     wanted = select(AuditRow).order_by(AuditRow.id.desc()).limit(max_rows)
-    if subject is not None:
-        wanted = wanted.where(AuditRow.subject == subject)
+    for column, value in ((AuditRow.subject, subject), (AuditRow.actor, actor), (AuditRow.action, action)):
+        if value is not None:
+            wanted = wanted.where(column == value)
     if before_id is not None:
         wanted = wanted.where(AuditRow.id < before_id)
     with db.read() as session:

@@ -138,6 +138,18 @@ def get_device(
         )
 
 
+def list_events(
+    db: Database, device: str, *, before_id: int | None = None, max_events: int = 100
+) -> list[tuple[int, Event]]:
+    """What happened, newest first, each with its number in the order of arrival. Raises NotFound."""
+    newest = select(EventRow.id, EventRow.body).order_by(EventRow.id.desc()).limit(max_events)
+    if before_id is not None:
+        newest = newest.where(EventRow.id < before_id)
+    with db.read() as session:
+        rows = session.execute(newest.where(EventRow.device == find_device(session, device).id))
+        return [(number, msgspec.json.decode(body, type=Event)) for number, body in rows]
+
+
 def get_logs(
     db: Database,
     device: str | None = None,

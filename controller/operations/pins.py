@@ -8,7 +8,7 @@ Rules upheld here:
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from wherry.controller.errors import Invalid
+from wherry.controller.errors import Invalid, NotFound
 from wherry.controller.operations import audit
 from wherry.controller.operations.fleet import find_device
 from wherry.controller.store.database import Database
@@ -50,6 +50,16 @@ def unpin(db: Database, device: str, slot: str, *, now_s: float, actor: str) -> 
         session.delete(row)
         audit.record(session, "device-unpinned", device, now_s=now_s, actor=actor, slot=slot)
         return True
+
+
+def get_pin(db: Database, device: str, slot: str) -> PinView:
+    """Raises NotFound for the device, or where the slot is not pinned."""
+    with db.read() as session:
+        find_device(session, device)
+        row = session.get(PinRow, (device, slot))
+        if row is None:
+            raise NotFound(f"{slot} of {device} is not pinned", "see `GET /api/v1/pins`")
+        return view_of(row)
 
 
 def list_pins(db: Database) -> list[PinView]:

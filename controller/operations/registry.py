@@ -125,11 +125,15 @@ def get_model(db: Database, name: str) -> ModelView:
         return model_view(session, find_model(session, name))
 
 
-def list_versions(db: Database, model: str) -> list[VersionView]:
-    """Newest first. Raises NotFound."""
+def list_versions(
+    db: Database, model: str, *, before: int | None = None, limit: int | None = None
+) -> list[VersionView]:
+    """Newest first; those `before` a number, `limit` of them. Raises NotFound."""
     with db.read() as session:
         find_model(session, model)
-        wanted = select(VersionRow).where(VersionRow.model == model).order_by(VersionRow.number.desc())
+        wanted = select(VersionRow).where(VersionRow.model == model).order_by(VersionRow.number.desc()).limit(limit)
+        if before is not None:
+            wanted = wanted.where(VersionRow.number < before)
         return [view(session, row) for row in session.scalars(wanted).all()]
 
 

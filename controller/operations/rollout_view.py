@@ -1,9 +1,10 @@
 """A rollout as it is shown: rows to frozen values."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from wherry.controller.core.gates import GateResult
@@ -74,13 +75,9 @@ def overrides_of(row: RolloutRow) -> tuple[Override, ...]:
     return msgspec.json.decode(row.overrides, type=tuple[Override, ...])
 
 
-def view(session: Session, row: RolloutRow) -> RolloutView:
-    """Devices by wave, in the order of sending, those set apart first."""
-    entries = session.scalars(
-        select(RolloutDeviceRow)
-        .where(RolloutDeviceRow.rollout == row.id)
-        .order_by(RolloutDeviceRow.wave, RolloutDeviceRow.position)
-    ).all()
+def view(session: Session, row: RolloutRow, *, devices: bool = True) -> RolloutView:
+    """Devices by wave, in the order of sending, those set apart first. Without `devices` they are only counted."""
+    entries = _entries(session, row) if devices else ()
     return RolloutView(
         id=row.id,
         kind=row.kind,
@@ -91,7 +88,7 @@ def view(session: Session, row: RolloutRow) -> RolloutView:
         wave=row.wave,
         wave_count=row.wave_count,
         wave_opened_s=row.wave_opened_s,
-        counts=dict(Counter(entry.standing for entry in entries)),
+        counts=dict(Counter(entry.standing for entry in entries)) if devices else _counts(session, row),
         created_s=row.created_s,
         created_by=row.created_by,
         ended_s=row.ended_s,
@@ -101,6 +98,17 @@ def view(session: Session, row: RolloutRow) -> RolloutView:
         waits_for=row.waits_for,
         key=row.key,
     )
+
+
+def _entries(session: Session, row: RolloutRow) -> Sequence[RolloutDeviceRow]:
+    wanted = select(RolloutDeviceRow).where(RolloutDeviceRow.rollout == row.id)
+    return session.scalars(wanted.order_by(RolloutDeviceRow.wave, RolloutDeviceRow.position)).all()
+
+
+def _counts(session: Session, row: RolloutRow) -> dict[str, int]:
+    standing = RolloutDeviceRow.standing
+    wanted = select(standing, func.count()).where(RolloutDeviceRow.rollout == row.id).group_by(standing)
+    return {row[0]: row[1] for row in session.execute(wanted.order_by(standing))}
 
 
 def _progress(entry: RolloutDeviceRow) -> DeviceProgress:

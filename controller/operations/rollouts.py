@@ -145,11 +145,27 @@ def get_rollout(db: Database, rollout: int) -> RolloutView:
         return view(session, find_rollout(session, rollout))
 
 
-def list_rollouts(db: Database, *, max_rollouts: int = 100) -> list[RolloutView]:
-    """Newest first."""
+def list_rollouts(
+    db: Database,
+    *,
+    state: str | None = None,
+    kind: str | None = None,
+    model: str | None = None,
+    slot: str | None = None,
+    before_id: int | None = None,
+    max_rollouts: int = 100,
+    devices: bool = True,
+) -> list[RolloutView]:
+    """Newest first; of one state, kind, model and slot, where those are given. Without `devices` they are counted."""
+    wanted = select(RolloutRow).order_by(RolloutRow.id.desc()).limit(max_rollouts)
+    filters = (RolloutRow.state, state), (RolloutRow.kind, kind), (RolloutRow.model, model), (RolloutRow.slot, slot)
+    for column, value in filters:
+        if value is not None:
+            wanted = wanted.where(column == value)
+    if before_id is not None:
+        wanted = wanted.where(RolloutRow.id < before_id)
     with db.read() as session:
-        rows = session.scalars(select(RolloutRow).order_by(RolloutRow.id.desc()).limit(max_rollouts))
-        return [view(session, row) for row in rows.all()]
+        return [view(session, row, devices=devices) for row in session.scalars(wanted).all()]
 
 
 def _live(session: Session) -> Sequence[RolloutRow]:

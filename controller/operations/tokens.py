@@ -93,10 +93,11 @@ def revoke(db: Database, name: str, *, now_s: float, actor: str) -> TokenView:
         return _view(row)
 
 
-def list_tokens(db: Database) -> list[TokenView]:
-    """All that there ever were, by name."""
+def list_tokens(db: Database, *, after: str = "", limit: int | None = None) -> list[TokenView]:
+    """All that there ever were, by name; those `after` a name, `limit` of them."""
     with db.read() as session:
-        return [_view(row) for row in session.scalars(select(TokenRow).order_by(TokenRow.name))]
+        wanted = select(TokenRow).where(TokenRow.name > after).order_by(TokenRow.name).limit(limit)
+        return [_view(row) for row in session.scalars(wanted)]
 
 
 def in_use(db: Database) -> bool:

@@ -31,12 +31,16 @@ def keep(session: Session, row: RolloutRow, results: Sequence[GateResult], now_s
     session.add(VerdictRow(rollout=row.id, at_s=now_s, wave=row.wave, results=msgspec.json.encode(results)))
 
 
-def list_verdicts(db: Database, rollout: int, *, max_verdicts: int = 200) -> list[VerdictView]:
-    """The newest, newest first. Raises NotFound."""
+def list_verdicts(
+    db: Database, rollout: int, *, before_id: int | None = None, max_verdicts: int = 200
+) -> list[VerdictView]:
+    """The newest, newest first; those before an id. Raises NotFound."""
     with db.read() as session:
         if session.get(RolloutRow, rollout) is None:
             raise NotFound(f"no rollout {rollout}", "see `wherry rollout list`")
         wanted = select(VerdictRow).where(VerdictRow.rollout == rollout).order_by(VerdictRow.id.desc())
+        if before_id is not None:
+            wanted = wanted.where(VerdictRow.id < before_id)
         return [_view(row) for row in session.scalars(wanted.limit(max_verdicts))]
 
 
