@@ -12,7 +12,7 @@ Rules upheld here:
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import structlog
 from sqlalchemy.exc import OperationalError
@@ -20,7 +20,7 @@ from sqlalchemy.exc import OperationalError
 from wherry.controller.adapters.broker_session import Heard
 from wherry.controller.errors import Deposed
 from wherry.controller.ledger import Ledger
-from wherry.controller.operations import ingest, uploads
+from wherry.controller.operations import facts, ingest, uploads
 from wherry.controller.store.database import Database
 from wherry.protocol.codec import kind_of
 from wherry.protocol.down.receipt import MAX_SEQS, Receipt
@@ -32,13 +32,17 @@ RETRY_PAUSE_S = 1.0
 
 _Answer = Literal["taken", "refused", "bug"]
 
+_TOGETHER: dict[type, Callable[..., object]] = {
+    Event: facts.keep_events,
+    Telemetry: facts.keep_windows,
+    Log: facts.keep_logs,
+}
+"""All of a batch at once, and before the others: in whatever order they come, they add up to the same."""
+
 _OPERATIONS: dict[type, Callable[..., object]] = {
     Status: ingest.apply_status,
     Birth: ingest.apply_birth,
     Reported: ingest.apply_reported,
-    Event: ingest.apply_event,
-    Telemetry: ingest.apply_telemetry,
-    Log: ingest.apply_log,
     Upload: uploads.take_block,
 }
 
@@ -82,10 +86,9 @@ class _Taken(Struct, frozen=True, kw_only=True):
 
 def _apply(db: Database, batch: list[Heard], now_s: float) -> _Taken | None:
     """Write all of it down; None where the database does not work, and nothing was done."""
-    answers: list[_Answer] = []
     try:
         with db.together() as transaction:
-            answers += [_apply_one(transaction, heard, now_s) for heard in batch]
+            answers = _apply_all(transaction, batch, now_s)
     except OperationalError as error:
         _log.error("the database cannot be written; trying again", error=str(error.orig))
         return None
@@ -96,20 +99,53 @@ def _apply(db: Database, batch: list[Heard], now_s: float) -> _Taken | None:
     return _Taken(settled=settled, clean=answers.count("taken"))
 
 
-def _apply_one(db: Database, heard: Heard, now_s: float) -> _Answer:
-    operation: Callable[..., Any] = _OPERATIONS[type(heard.message)]
+def _apply_all(db: Database, batch: list[Heard], now_s: float) -> list[_Answer]:
+    answers: dict[int, _Answer] = {}
+    for kind, operation in _TOGETHER.items():
+        part = [(place, heard) for place, heard in enumerate(batch) if isinstance(heard.message, kind)]
+        answers |= _apply_several(db, operation, part, now_s)
+    rest = [(place, heard) for place, heard in enumerate(batch) if place not in answers]
+    with ingest.at_hand(db, {heard.device for _, heard in rest}):
+        answers |= {place: _apply_one(db, heard, now_s) for place, heard in rest}
+    return [answers[place] for place in range(len(batch))]
+
+
+def _apply_several(
+    db: Database, operation: Callable[..., object], part: list[tuple[int, Heard]], now_s: float
+) -> dict[int, _Answer]:
+    """The answers by place. Where all at once fail, each half is tried, until the one that is to blame is alone."""
+    if not part:
+        return {}
     try:
-        operation(db, heard.device, heard.message, now_s=now_s)
+        operation(db, [(heard.device, heard.message) for _, heard in part], now_s=now_s)
     except OperationalError:
         raise
-    except ProtocolError as error:
+    except Exception as error:  # noqa: BLE001 - one device must not silence the others
+        if len(part) == 1:
+            return {part[0][0]: _answer_to(part[0][1], error)}
+        middle = len(part) // 2
+        first = _apply_several(db, operation, part[:middle], now_s)
+        return first | _apply_several(db, operation, part[middle:], now_s)
+    return {place: "taken" for place, _ in part}
+
+
+def _apply_one(db: Database, heard: Heard, now_s: float) -> _Answer:
+    try:
+        _OPERATIONS[type(heard.message)](db, heard.device, heard.message, now_s=now_s)
+    except OperationalError:
+        raise
+    except Exception as error:  # noqa: BLE001 - one device must not silence the others
+        return _answer_to(heard, error)
+    return "taken"
+
+
+def _answer_to(heard: Heard, error: Exception) -> _Answer:
+    if isinstance(error, ProtocolError):
         _refuse(heard, str(error))
         return "refused"
-    except Exception:  # noqa: BLE001 - one device must not silence the others
-        _refuse(heard, "a bug of ours")
-        _log.exception("an operation failed", device=heard.device)
-        return "bug"
-    return "taken"
+    _refuse(heard, "a bug of ours")
+    _log.error("an operation failed", device=heard.device, exc_info=error)
+    return "bug"
 
 
 def _refuse(heard: Heard, reason: str) -> None:

@@ -9,7 +9,7 @@ from tests.support.http_desk import serving
 from tests.unit.controller.test_rollouts import complete, start, tick
 from wherry.controller.core.gates import verdict_of
 from wherry.controller.errors import NotFound
-from wherry.controller.operations import behaviours, ingest, rollouts
+from wherry.controller.operations import behaviours, facts, ingest, rollouts
 from wherry.controller.operations.members import behaviour
 from wherry.controller.operations.verdicts import VerdictView, list_verdicts
 from wherry.controller.store.tables import BehaviourRow, RolloutDeviceRow
@@ -66,8 +66,8 @@ def test_windows_and_crashes_are_added_once_over_repeats_and_restarts(fleet: Dep
 def test_without_the_unique_rows_they_would_be_added_twice(fleet: Depot, monkeypatch: pytest.MonkeyPatch) -> None:
     """The negative control: what arrived is taken for new whether its row was there or not."""
     complete(fleet, 1)
-    keep = ingest._keep
-    monkeypatch.setattr(ingest, "_keep", lambda *values: keep(*values) or True)
+    insert = facts._insert_new
+    monkeypatch.setattr(facts, "_insert_new", lambda *values: [new or True for new in insert(*values)])
     tell_twice(fleet, runs(fleet, "pi-1"))
     found = seen(fleet, "pi-1", 1)
     assert (found.inferences, found.crashes) == (14, 2)
@@ -83,7 +83,7 @@ def test_what_is_counted_is_written_with_what_was_told_or_not_at_all(
         raise RuntimeError("killed")
 
     with monkeypatch.context() as broken:
-        broken.setattr(behaviours, "add_window", die)
+        broken.setattr(behaviours, "add", die)
         with pytest.raises(RuntimeError):
             tell_twice(fleet, ref)
     assert tell_twice(fleet, ref)[0] == [True, False], "the window of before was not written down without its sums"
