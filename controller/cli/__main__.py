@@ -22,6 +22,7 @@ from wherry.controller.cli import (
     models,
     rollback,
     rollout,
+    steering,
     tokens,
 )
 from wherry.controller.cli.api import ServerBug
@@ -51,6 +52,15 @@ devices.app.command("collected")(actions.fetch)
 app.add_typer(groups.app, name="groups")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(rollout.app, name="rollout")
+rollout.app.command("promote")(steering.promote)
+rollout.app.command("hold")(steering.hold)
+rollout.app.command("retry")(steering.retry)
+rollout.app.command("override")(steering.override)
+rollout.app.command("withdraw")(steering.withdraw)
+rollout.app.command("verdicts")(steering.verdicts)
+devices.app.command("pin")(steering.pin)
+devices.app.command("unpin")(steering.unpin)
+devices.app.command("pins")(steering.list_pins)
 app.command()(rollback.rollback)
 app.command()(logs.logs)
 
