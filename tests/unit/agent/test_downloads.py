@@ -129,3 +129,21 @@ def test_a_download_is_given_up_after_its_limit(tmp_path: Path) -> None:
     rig.wait(40)
     assert rig.events("rejected")[0].reason == "no block arrived for 30 s, 0 of 1 are here"
     assert rig.slot.state == "empty"
+
+
+def test_a_version_whose_download_failed_is_not_in_quarantine_and_tried_again_when_it_is_sent_again(
+    tmp_path: Path,
+) -> None:
+    """The other half of a rollout's `retries`."""
+    rig = Rig(tmp_path)
+    rig.config = msgspec.structs.replace(rig.config, artifacts=ArtifactsConfig(disk_reserve_bytes=0, give_up_s=30))
+    rig.boot()
+    rig.want(1, V1)
+    rig.wait(40)
+    assert (rig.slot.state, rig.slot.quarantine) == ("empty", ())
+    rig.wait(3600)
+    assert len(rig.events("rejected")) == 1, "the same document is not tried again"
+    rig.publish(V1)
+    rig.want(2, V1)
+    rig.wait(6)
+    assert _serving_version(rig) == 1

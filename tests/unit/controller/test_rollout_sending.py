@@ -111,6 +111,36 @@ def test_a_retry_that_succeeds_is_a_success() -> None:
     assert world.rollout.state == "completed"
 
 
+def test_who_becomes_able_after_its_wave_is_waited_for() -> None:
+    births = {"pi-1": make_birth(), "pi-2": make_birth(TFLITE, protocol_versions=(9,)), "pi-3": make_birth()}
+    world = World(make_plan(2), [["pi-1", "pi-2"], ["pi-3"]], births=births)
+    world.tick()
+    world.settle("pi-1")
+    world.tick(1.0)
+    assert (world.rollout.wave, world.standings["pi-2"]) == (2, "incompatible")
+    world.change("pi-2", birth=make_birth())
+    world.settle("pi-3")
+    world.tick(1.0)
+    assert (world.rollout.state, world.standings["pi-2"]) == ("running", "sent")
+    assert "of earlier waves" in next(gate.reason for gate in world.gates if gate.gate == "settled")
+    world.settle("pi-2")
+    world.tick(1.0)
+    assert world.rollout.state == "completed"
+
+
+def test_every_attempt_counts_against_the_rate() -> None:
+    plan = make_plan(2, max_sends_per_minute=4, retries={"download": 1}, retry_after_s=0.0)
+    world = World(plan, [["pi-1", "pi-2", "pi-3"]])
+    world.tick()
+    fail(world, "pi-1", "download")
+    fail(world, "pi-2", "download")
+    for _ in range(3):
+        world.tick(1.0)
+    assert len(world.sent()) == 4, "three, and one attempt more"
+    world.tick(60.0)
+    assert len(world.sent()) == 5
+
+
 @pytest.mark.parametrize("phase", ["verify", "self-test"])
 def test_other_failures_are_not_tried_again(phase: str) -> None:
     world = World(make_plan(2, retries={"download": 5}), [["pi-1"]])
