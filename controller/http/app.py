@@ -41,7 +41,7 @@ def make_app(desk: Desk) -> FastAPI:
         dependencies=[Depends(access.admit)],
     )
     app.state.desk = desk
-    app.state.watches = stream.Watches(desk.ledger)
+    app.state.watches = stream.Watches()
     for module in (
         actions,
         artifacts,

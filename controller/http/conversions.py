@@ -8,10 +8,11 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from wherry.controller.core.conversion_order import ConversionOrder, check
-from wherry.controller.errors import NotFound
+from wherry.controller.errors import Invalid, NotFound
 from wherry.controller.http import pages
 from wherry.controller.http.bodies import answer, read_json
 from wherry.controller.http.desk import AtDesk
+from wherry.controller.http.keys import IdempotencyKey
 from wherry.controller.operations import conversions
 from wherry.protocol.types import MAX_COUNT
 
@@ -30,16 +31,25 @@ class NewConversion(ConversionOrder, frozen=True, kw_only=True):
 
 
 @router.post("")
-async def create_conversion(request: Request, desk: AtDesk) -> Response:
-    """Queue a conversion: 202. With a `key` that was used before: 200, and the conversion that there is."""
+async def create_conversion(request: Request, desk: AtDesk, idempotency_key: IdempotencyKey = None) -> Response:
+    """Queue a conversion: 202. With a `key` that was used before: 200, and the conversion that there is.
+
+    The header `Idempotency-Key` is the same as the `key` of the body.
+    """
     body = await read_json(request, NewConversion)
     order = msgspec.convert(body, ConversionOrder, from_attributes=True)
     check(order, trusted=desk.config.trust_conversion_code)
-    found, created = await desk.ledger.run(
-        conversions.create, order, key=body.key, now_s=desk.now_s(), actor=desk.actor
-    )
+    key = _one_key(body.key, idempotency_key)
+    found, created = await desk.ledger.run(conversions.create, order, key=key, now_s=desk.now_s(), actor=desk.actor)
     desk.conversions.wake()
     return answer(found, 202 if created else 200, Location=f"{request.url.path}/{found.id}")
+
+
+def _one_key(in_body: str | None, in_header: str | None) -> str | None:
+    """Raises Invalid where they are two."""
+    if None not in (in_body, in_header) and in_body != in_header:
+        raise Invalid("the key in the body is not the one in the header", "send one of them")
+    return in_header if in_body is None else in_body
 
 
 @router.get("")

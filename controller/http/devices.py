@@ -12,10 +12,11 @@ from wherry.controller.core.targeting import parse_target
 from wherry.controller.http import paging
 from wherry.controller.http.actions import upload_url
 from wherry.controller.http.bodies import answer, read_json
-from wherry.controller.http.desk import AtDesk
+from wherry.controller.http.desk import AtDesk, Desk
+from wherry.controller.http.keys import IdempotencyKey
 from wherry.controller.http.paging import Cursor, Limit, one_more, page
 from wherry.controller.operations import devices
-from wherry.controller.operations.actions import record_action
+from wherry.controller.operations.actions import ID_CHARACTERS, id_of_key, record_action
 from wherry.controller.operations.story import story
 from wherry.protocol import topics
 from wherry.protocol.down.action import Action, ActionKind
@@ -126,12 +127,15 @@ async def remove_device(device: str, desk: AtDesk) -> Response:
 
 
 @router.post("/{device}/actions")
-async def send_action(device: str, request: Request, desk: AtDesk) -> Response:
-    """Record the order and publish it: 202, since the device answers with an event that names its id."""
+async def send_action(device: str, request: Request, desk: AtDesk, idempotency_key: IdempotencyKey = None) -> Response:
+    """Record the order and publish it: 202, since the device answers with an event that names its id.
+
+    The same with the same key again is the same order: it is published once more, and carried out once.
+    """
     await desk.require_lead()
     body = await read_json(request, NewAction)
     now_s = desk.now_s()
-    action_id = secrets.token_hex(8)
+    action_id = await _action_id(desk, device, idempotency_key)
     action = Action(
         id=action_id,
         kind=body.kind,
@@ -140,9 +144,15 @@ async def send_action(device: str, request: Request, desk: AtDesk) -> Response:
         artifact=body.artifact,
         upload_url=upload_url(desk, request, device, action_id) if body.kind == "collect-logs" else None,
     )
-    await desk.ledger.run(record_action, device, action, now_s=now_s, actor=desk.actor)
-    await desk.session.publish_action(device, action)
-    return answer(action, 202)
+    ordered = await desk.ledger.run(record_action, device, action, now_s=now_s, actor=desk.actor)
+    await desk.session.publish_action(device, ordered)
+    return answer(ordered, 202)
+
+
+async def _action_id(desk: Desk, device: str, key: str | None) -> str:
+    if key is None:
+        return secrets.token_hex(ID_CHARACTERS // 2)
+    return await desk.ledger.run(id_of_key, device, key, fresh_secret=secrets.token_hex(32))
 
 
 def _retained(fleet: str, device: str) -> list[str]:

@@ -90,6 +90,10 @@ def _complete(operation: dict[str, Any], key: Operation, shapes: dict[Any, Any])
     if body:
         operation["requestBody"] = {"required": True, "content": body}
     operation["responses"] = _responses(ANSWERS.get(key, ANYTHING), shapes)
+    if any(parameter["name"] == "If-None-Match" for parameter in operation.get("parameters", ())):
+        operation["responses"]["304"] = {"description": "As it is known already; no body"}
+    if any(parameter["name"] == "Last-Event-ID" for parameter in operation.get("parameters", ())):
+        operation["responses"]["204"] = {"description": "Nothing more will come; no body"}
     role = LEAST_ROLE.get(key)
     operation["security"] = [{"bearer": []}] if role is not None else []
     operation["x-role"] = role

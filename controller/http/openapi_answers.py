@@ -5,8 +5,10 @@ A test holds this table to what a live controller answers.
 
 from typing import Any, NamedTuple
 
+from wherry.controller.core.outlook import Outlook
 from wherry.controller.http.openapi_bodies import Operation
 from wherry.controller.operations.actions import ActionView
+from wherry.controller.operations.aliases import AliasView
 from wherry.controller.operations.audit import AuditView
 from wherry.controller.operations.conversions import ConversionView
 from wherry.controller.operations.deletion import Deleted
@@ -58,6 +60,7 @@ ANSWERS: dict[Operation, Answer] = {
     ("GET", "/devices/{device}/actions/{action_id}"): Answer(ActionView),
     ("PUT", "/devices/{device}/logs/{action_id}"): Answer(dict[str, Any], NEW_OR_THERE),
     ("GET", "/devices/{device}/logs/{action_id}"): Answer("application/gzip"),
+    ("GET", "/devices/{device}/pins/{slot}"): Answer(PinView),
     ("PUT", "/devices/{device}/pins/{slot}"): Answer(PinView),
     ("GET", "/pins"): Answer(list[PinView]),
     ("GET", "/groups"): Answer(list[GroupView]),
@@ -67,6 +70,7 @@ ANSWERS: dict[Operation, Answer] = {
     ("GET", "/models/{model}"): Answer(ShownVersion),
     ("GET", "/models/{model}/history"): Answer(list[AuditView]),
     ("GET", "/models/{model}/aliases"): Answer(dict[str, int]),
+    ("GET", "/models/{model}/aliases/{alias}"): Answer(AliasView),
     ("PUT", "/models/{model}/aliases/{alias}"): Answer(ModelView),
     ("DELETE", "/models/{model}/aliases/{alias}"): Answer(ModelView),
     ("GET", "/models/{model}/versions"): Answer(list[ShownVersion]),
@@ -85,9 +89,10 @@ ANSWERS: dict[Operation, Answer] = {
     ("POST", "/conversions/{conversion}/cancel"): Answer(ConversionView),
     ("GET", "/rollouts"): Answer(list[RolloutView]),
     ("POST", "/rollouts"): Answer(RolloutView, NEW_OR_THERE),
-    ("POST", "/rollouts/explain"): Answer(dict[str, str]),
+    ("POST", "/rollouts/explain"): Answer(Outlook),
     ("GET", "/rollouts/{rollout}"): Answer(RolloutView),
     ("GET", "/rollouts/{rollout}/verdicts"): Answer(list[VerdictView]),
+    ("GET", "/rollouts/{rollout}/watch"): Answer("text/event-stream"),
     **{("POST", f"/rollouts/{{rollout}}/{order}"): Answer(RolloutView) for order in _ROLLOUT_ORDERS},
     ("POST", "/rollouts/{rollout}/retry"): Answer(Retried),
     ("PUT", "/rollouts/{rollout}/overrides/{gate}"): Answer(RolloutView),

@@ -11,6 +11,7 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 from typing import Annotated, TypeVar
+from urllib.parse import quote
 
 import msgspec
 from fastapi import Query, Request
@@ -41,6 +42,7 @@ def decode(name: str, cursor: str, kind: type[K]) -> K:
     try:
         data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         of, key = msgspec.json.decode(data, type=tuple[str, kind])  # type: ignore[valid-type]
+        str(key).encode()
     except (binascii.Error, ValueError, msgspec.DecodeError) as error:
         raise Invalid(
             "query.cursor: not a cursor", "follow the link of the page before, or begin without one"
@@ -68,7 +70,7 @@ def page(
         return answer([show(entry) for entry in found])
     given = found[:limit]
     url = request.url.remove_query_params("after").include_query_params(cursor=encode(name, key(given[-1])))
-    link = f'<{url.path}?{url.query}>; rel="next"'
+    link = f'<{quote(url.path)}?{url.query}>; rel="next"'
     return answer([show(entry) for entry in given], Link=link)
 
 

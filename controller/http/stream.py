@@ -101,9 +101,8 @@ class Look:
 class Watches:
     """All streams of a controller. `close` ends them, and lets none begin."""
 
-    def __init__(self, ledger: Ledger, *, every_s: float = LOOK_EVERY_S, max_stream_s: float = MAX_STREAM_S) -> None:
+    def __init__(self, *, every_s: float = LOOK_EVERY_S, max_stream_s: float = MAX_STREAM_S) -> None:
         self.looks: dict[int, Look] = {}
-        self._ledger = ledger
         self._every_s = every_s
         self._max_stream_s = max_stream_s
         self._closed = False
@@ -117,13 +116,13 @@ class Watches:
         if self._closed or self.streams >= MAX_STREAMS:
             raise Unavailable("no more streams now", "read the rollout once a second instead, or come back later")
 
-    async def watch(self, rollout: int, seen: str | None) -> AsyncIterator[ServerSentEvent]:
+    async def watch(self, ledger: Ledger, rollout: int, seen: str | None) -> AsyncIterator[ServerSentEvent]:
         """An event whenever it stands otherwise than `seen`, the first one at once."""
         if self._closed:
             return
         look = self.looks.get(rollout)
         if look is None:
-            look = self.looks[rollout] = Look(self._ledger, rollout, self._every_s)
+            look = self.looks[rollout] = Look(ledger, rollout, self._every_s)
         look.watchers += 1
         try:
             with suppress(TimeoutError):
@@ -163,4 +162,4 @@ async def watch(rollout: int, request: Request, desk: AtDesk, last_event_id: Las
     if not now.live and now.id == last_event_id:
         return Response(status_code=204)
     watches.check_room()
-    return EventSourceResponse(watches.watch(rollout, last_event_id), ping=KEEP_ALIVE_S)
+    return EventSourceResponse(watches.watch(desk.ledger, rollout, last_event_id), ping=KEEP_ALIVE_S)

@@ -4,17 +4,19 @@ Rules upheld here:
 - A device's orders are bounded, and so is what they brought: the oldest are forgotten first.
 """
 
+import hmac
+import math
 from typing import Literal
 
 import msgspec
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from wherry.controller.errors import NotFound
+from wherry.controller.errors import Conflict, NotFound
 from wherry.controller.operations import audit
 from wherry.controller.operations.fleet import find_device
 from wherry.controller.store.database import Database
-from wherry.controller.store.tables import ActionRow, EventRow, UploadBlockRow, UploadRow
+from wherry.controller.store.tables import ActionRow, EventRow, MetaRow, UploadBlockRow, UploadRow
 from wherry.protocol.down import Action
 from wherry.protocol.types import Struct
 from wherry.protocol.up import Event
@@ -24,6 +26,11 @@ MAX_ACTIONS = 100
 
 MAX_UPLOADS = 10
 """Of one device, the newest: 30 MiB at most."""
+
+IDS_ROW = "action_secret"
+"""In the table of single values: what makes keys of clients into ids that nobody guesses."""
+
+ID_CHARACTERS = 16
 
 State = Literal["waiting", "done", "refused", "late"]
 """`late`: no answer, and the device would refuse it by now. An answer may still be on its way."""
@@ -49,18 +56,48 @@ class ActionView(Struct, frozen=True, kw_only=True, omit_defaults=False):
     upload: UploadView | None
 
 
-def record_action(db: Database, device: str, action: Action, *, now_s: float, actor: str) -> None:
-    """Write down that the action was ordered. Raises NotFound for the device."""
+def id_of_key(db: Database, device: str, key: str, *, fresh_secret: str) -> str:
+    """The id of the order that a client calls `key`, the same for ever; another one at another device.
+
+    Who knows the key cannot guess it: an id lets a device bring logs. `fresh_secret` is kept where there is none yet.
+    """
+    with db.write() as session:
+        row = session.get(MetaRow, IDS_ROW)
+        if row is None:
+            row = MetaRow(key=IDS_ROW, value=fresh_secret)
+            session.add(row)
+        return hmac.new(row.value.encode(), f"{device}\n{key}".encode(), "sha256").hexdigest()[:ID_CHARACTERS]
+
+
+def record_action(db: Database, device: str, action: Action, *, now_s: float, actor: str) -> Action:
+    """Write down that the action was ordered; where its id was ordered before, the order is what it was then.
+
+    Raises NotFound for the device, Conflict where the id was given to another order.
+    """
     row = ActionRow(
         device=device, id=action.id, kind=action.kind, body=msgspec.json.encode(action), ordered_s=now_s,
         ordered_by=actor,
     )  # fmt: skip
     with db.write() as session:
         find_device(session, device)
+        known = session.get(ActionRow, (device, action.id))
+        if known is not None:
+            return _same(known, action, now_s)
         session.add(row)
         audit.record(session, "action-sent", device, now_s=now_s, actor=actor, order=action)
         session.flush()
         _forget_old(session, device)
+        return action
+
+
+def _same(known: ActionRow, action: Action, now_s: float) -> Action:
+    """Of the times only how long it is valid counts; of the address to bring something to, nothing."""
+    before = msgspec.json.decode(known.body, type=Action)
+    valid_s = before.not_after_s - known.ordered_s, action.not_after_s - now_s
+    as_ordered = (before.kind, before.slot, before.artifact) == (action.kind, action.slot, action.artifact)
+    if not as_ordered or not math.isclose(*valid_s, rel_tol=1e-6, abs_tol=1e-3):
+        raise Conflict(f"the key was used for another order to {known.device}", "choose another key")
+    return before
 
 
 def list_actions(db: Database, device: str, *, now_s: float) -> list[ActionView]:

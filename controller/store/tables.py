@@ -40,7 +40,7 @@ class Base(DeclarativeBase):
 
 
 class MetaRow(Base):
-    """One value a key: `epoch`, and of the controller that leads its `term` and its URL as `leader`."""
+    """One value a key: `epoch`, of the controller that leads its `term` and its URL as `leader`, `action_secret`."""
 
     __tablename__ = "meta"
     key: Mapped[str] = mapped_column(primary_key=True)
