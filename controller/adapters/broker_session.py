@@ -241,6 +241,23 @@ class BrokerSession:
             (topics.down(self._fleet, device, "desired"), codec.encode(desired)) for device, desired in documents
         )
 
+    async def ask_for_reports(self, devices: Iterable[str]) -> None:
+        """Have the broker send again what it retains of these devices' reports. Raises Unavailable.
+
+        A broker drops what does not fit into a session's queue, and a device says each report once. Subscribing is what
+        makes a broker send retained messages; by device and not for all, or the answer would not fit into the queue
+        either. `all_up` stays subscribed; what is said between the two requests may come twice.
+        """
+        names = [topics.up(self._fleet, device, "reported") for device in devices]
+        client = self._client
+        if client is None:
+            raise Unavailable("not connected to the broker")
+        try:
+            await client.unless_gone(client.subscribe([(name, 1) for name in names]))
+            await client.unless_gone(client.unsubscribe(names))
+        except aiomqtt.MqttError as error:
+            raise Unavailable(f"the broker was not asked for reports: {error}") from error
+
     async def publish_receipt(self, device: str, receipt: Receipt) -> None:
         """At most once: what is lost is asked for by the device's sending the events again."""
         await self.publish(topics.down(self._fleet, device, "receipt"), codec.encode(receipt), retain=False, qos=0)

@@ -20,7 +20,7 @@ from wherry.controller.errors import Unavailable
 from wherry.protocol import topics
 from wherry.protocol.codec import encode
 from wherry.protocol.down import Action
-from wherry.protocol.up import Status
+from wherry.protocol.up import Reported, Status
 
 pytestmark = pytest.mark.slow
 
@@ -50,6 +50,17 @@ class Desk:
                 self.changed.clear()
                 await self.changed.wait()
 
+    async def await_reports(self, *generations: int) -> None:
+        """Until reports of these generations were heard, in this order."""
+        async with asyncio.timeout(20):
+            while self.reports != list(generations):
+                self.changed.clear()
+                await self.changed.wait()
+
+    @property
+    def reports(self) -> list[int]:
+        return [entry.message.generation for entry in self.heard if isinstance(entry.message, Reported)]
+
     @staticmethod
     def _number(entry: Heard) -> int:
         assert isinstance(entry.message, Status)
@@ -57,7 +68,7 @@ class Desk:
 
     @property
     def numbers(self) -> list[int]:
-        return [self._number(entry) for entry in self.heard]
+        return [self._number(entry) for entry in self.heard if not isinstance(entry.message, Reported)]
 
 
 @asynccontextmanager
@@ -121,6 +132,34 @@ def test_a_broker_without_mqtt_5_is_spoken_to_in_3_1_1(tmp_path: Path) -> None:
 
     with running("amqtt", tmp_path) as port:
         assert asyncio.run(connect(port)) == "V311"
+
+
+@pytest.mark.parametrize("kind", ["mosquitto", "amqtt"])
+def test_a_retained_report_comes_again_when_it_is_asked_for_and_later_ones_once(tmp_path: Path, kind: str) -> None:
+    async def ask(port: int) -> list[int]:
+        desk = Desk()
+        await _report(port, 1)
+        async with _open(port, desk) as session:
+            await desk.await_reports(1)
+            await session.ask_for_reports(["boat-1", "boat-9"])
+            await desk.await_reports(1, 1)
+            await _report(port, 2)
+            await _say(port, 3)
+            await desk.await_numbers(3)
+        return desk.reports
+
+    with running(kind, tmp_path) as port:
+        assert asyncio.run(ask(port)) == [1, 1, 2]
+
+
+async def _report(port: int, generation: int) -> None:
+    topic = topics.up(FLEET, "boat-1", "reported")
+
+    def publish() -> None:
+        with looking(port) as lookout:
+            lookout.publish({topic: encode(Reported(epoch=1, generation=generation, slots=()))}, retain=True)
+
+    await asyncio.to_thread(publish)
 
 
 @pytest.mark.parametrize("valid_s", [-5.0, 300.0, 1e12, 1e300])

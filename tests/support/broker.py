@@ -28,10 +28,13 @@ def accepts(port: int) -> bool:
 
 
 @contextmanager
-def running(kind: str, directory: Path, port: int | None = None) -> Iterator[int]:
-    """The port of a broker of `kind`, ready. Skips the test where mosquitto is asked for and missing."""
+def running(kind: str, directory: Path, port: int | None = None, *, settings: str = "") -> Iterator[int]:
+    """The port of a broker of `kind`, ready. Skips the test where mosquitto is asked for and missing.
+
+    `settings` are more lines for the file of mosquitto.
+    """
     port = port or free_port()
-    process = subprocess.Popen(_command(kind, directory, port), stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(_command(kind, directory, port, settings), stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: accepts(port), f"{kind} listens")
         yield port
@@ -40,12 +43,12 @@ def running(kind: str, directory: Path, port: int | None = None) -> Iterator[int
         process.wait()
 
 
-def _command(kind: str, directory: Path, port: int) -> list[str]:
+def _command(kind: str, directory: Path, port: int, settings: str) -> list[str]:
     if kind == "amqtt":
         return [sys.executable, "-m", "wherry.controller.adapters.amqtt_broker", HOST, str(port)]
     program = require_mosquitto()
     path = directory / f"mosquitto-{port}.conf"
-    path.write_text(CONFIGURATION.format(port=port))
+    path.write_text(CONFIGURATION.format(port=port) + settings)
     return [program, "-c", str(path)]
 
 

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Callable, Iterable
 
+import aiomqtt
+
 from wherry.controller.errors import Unavailable
 from wherry.protocol import codec, topics
-from wherry.protocol.down import Desired
+from wherry.protocol.down import Action, Desired
 
 
 class Shelf:
@@ -14,8 +16,12 @@ class Shelf:
     def __init__(self, fleet: str) -> None:
         self.connections = 1
         self.connected = True
+        self.received = self.refused = 0
+        self.protocol = aiomqtt.ProtocolVersion.V5
         self.retained: dict[str, bytes] = {}
         self.said: list[str] = []
+        self.asked: list[str] = []
+        """Devices whose reports were asked for."""
         self.before_each: Callable[[str], None] = lambda _topic: None
         self.room: int | None = None
         """How many messages more are taken before the connection breaks."""
@@ -49,3 +55,10 @@ class Shelf:
         await self.publish_retained(
             (topics.down(self._fleet, device, "desired"), codec.encode(desired)) for device, desired in documents
         )
+
+    async def publish_action(self, device: str, action: Action) -> None:
+        await self.publish(topics.down(self._fleet, device, "action"), codec.encode(action), retain=False)
+
+    async def ask_for_reports(self, devices: Iterable[str]) -> None:
+        await asyncio.sleep(0)
+        self.asked += devices

@@ -17,6 +17,7 @@ from wherry.controller.core.plan import FULL_FLEET
 from wherry.controller.helm import Helm
 from wherry.controller.ledger import Ledger
 from wherry.controller.operations import ingest, rollouts
+from wherry.controller.store.database import Database
 from wherry.protocol import topics
 from wherry.protocol.codec import decode_down
 from wherry.protocol.down.desired import Desired
@@ -45,7 +46,7 @@ class Bridge:
         self.shelf = Shelf(FLEET)
         self.blocks = BlockPublisher(self.store, self.shelf, FLEET, directory / "published")  # type: ignore[arg-type]
 
-    def helm(self, republish_after_s: float = 30.0) -> Helm:
+    def helm(self, republish_after_s: float = 30.0, ask_after_s: float = 10.0) -> Helm:
         return Helm(
             self.ledger,
             self.shelf,  # type: ignore[arg-type]
@@ -54,6 +55,7 @@ class Bridge:
             artifacts_url=URL,
             tick_s=60.0,
             republish_after_s=republish_after_s,
+            ask_after_s=ask_after_s,
         )
 
     def start(self) -> None:
@@ -239,3 +241,117 @@ def test_a_rollout_that_cannot_be_carried_on_does_not_hold_up_what_was_decided(b
 
     asyncio.run(turn())
     assert bridge.desired("pi-1") is not None
+
+
+def test_a_report_that_a_rollout_waits_for_is_asked_for_until_it_comes(bridge: Bridge) -> None:
+    bridge.start()
+    helm = bridge.helm(ask_after_s=0.0)
+    _turn(helm, lambda: bridge.depot.commit("pi-1"))
+    assert bridge.shelf.asked == ["pi-1", "pi-2", "pi-2"]
+    bridge.depot.commit("pi-2")
+    _turn(helm)
+    assert len(bridge.shelf.asked) == 3
+
+
+def test_no_report_is_asked_for_before_its_time_or_too_often(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wherry.controller.helm.ASK_EVERY_S", 0.0)
+    bridge.depot.now_s -= 50.0
+    bridge.start()
+    _turn(bridge.helm(ask_after_s=60.0), lambda: None)
+    assert bridge.shelf.asked == []
+    _turn(bridge.helm(ask_after_s=40.0), lambda: None, lambda: None)
+    assert bridge.shelf.asked == ["pi-1", "pi-2"]
+
+
+def test_no_more_reports_are_asked_for_at_once_than_fit_into_a_queue(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wherry.controller.helm.ASK_EVERY_S", 0.0)
+    monkeypatch.setattr("wherry.controller.helm.ASKED_TOGETHER", 1)
+    bridge.depot.now_s -= 50.0
+    bridge.start()
+    helm = bridge.helm(ask_after_s=40.0)
+    _turn(helm)
+    assert bridge.shelf.asked == ["pi-1"]
+    _turn(helm, lambda: None)
+    assert bridge.shelf.asked == ["pi-1", "pi-2"]
+
+
+def test_a_device_is_asked_until_it_has_given_the_version_back_and_is_at_rest(bridge: Bridge) -> None:
+    bridge.start()
+    bridge.depot.commit("pi-1", "pi-2")
+    rollouts.tick(bridge.depot.db, now_s=bridge.depot.now_s)
+    bridge.depot.version("b")
+    second = rollouts.start(bridge.depot.db, make_plan(2, waves=FULL_FLEET), now_s=bridge.depot.now_s, actor="ann")
+    bridge.depot.commit("pi-1", "pi-2")
+    rollouts.abort(bridge.depot.db, second.id, restore="revert", now_s=bridge.depot.now_s, actor="ann")
+    bridge.depot.commit("pi-1")
+    bridge.depot.trying("pi-2", "switch")
+    _turn(bridge.helm(ask_after_s=0.0))
+    assert bridge.shelf.asked == ["pi-2"]
+    bridge.depot.commit("pi-2")
+    _turn(bridge.helm(ask_after_s=0.0))
+    assert bridge.shelf.asked == ["pi-2"]
+
+
+WORK_S = 0.02
+TURNS = 15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rest", "leaves_half"), [(1.0, True), (0.0, False)])
+def test_the_ledger_is_left_to_others_half_of_the_time_whatever_happens(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch, rest: float, leaves_half: bool
+) -> None:
+    """Something happens all the time. The second case is the negative control: no rest."""
+    monkeypatch.setattr("wherry.controller.helm.REST_PER_WORK", rest)
+    worked: list[float] = []
+
+    def tick(_db: Database, *, now_s: float) -> tuple[str, ...]:
+        started_s = time.perf_counter()
+        while time.perf_counter() < started_s + WORK_S:
+            pass
+        worked.append(time.perf_counter() - started_s)
+        return ()
+
+    monkeypatch.setattr(rollouts, "tick", tick)
+    took_s = asyncio.run(_run_for(bridge.helm(), TURNS, worked))
+    assert (sum(worked) <= 0.5 * took_s) is leaves_half
+
+
+async def _run_for(helm: Helm, turns: int, worked: list[float]) -> float:
+    started_s = time.perf_counter()
+    running = asyncio.create_task(helm.run())
+    while len(worked) < turns:
+        helm.wake()
+        await asyncio.sleep(0)
+    took_s = time.perf_counter() - started_s
+    running.cancel()
+    return took_s
+
+
+def test_what_happens_during_a_turn_makes_one_more_turn(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[float] = []
+
+    async def wake_in_the_first() -> None:
+        helm = bridge.helm()
+        loop, seen = asyncio.get_running_loop(), asyncio.Event()
+
+        def tick(_db: Database, *, now_s: float) -> tuple[str, ...]:
+            turns.append(now_s)
+            if len(turns) == 1:
+                loop.call_soon_threadsafe(helm.wake)
+                loop.call_soon_threadsafe(helm.wake)
+            else:
+                loop.call_soon_threadsafe(seen.set)
+            return ()
+
+        monkeypatch.setattr(rollouts, "tick", tick)
+        running = asyncio.create_task(helm.run())
+        helm.wake()
+        async with asyncio.timeout(20):  # the next regular turn comes later than that
+            await seen.wait()
+        running.cancel()
+
+    asyncio.run(wake_in_the_first())
+    assert len(turns) == 2
