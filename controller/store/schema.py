@@ -1,5 +1,11 @@
-"""The schema's version: brought up to date at start; a newer one than ours is refused."""
+"""The schema's version: brought up to date at start; a newer one than ours is refused.
 
+Rule upheld here: migrations leave every row that they are not about, and every reference among them. SQLite changes a
+table by making it anew and dropping the old one, which other rows refer to: it asks for references once, at the end.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
@@ -8,7 +14,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
-from wherry.controller.errors import NewerSchema
+from wherry.controller.errors import NewerSchema, Unavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -20,12 +26,38 @@ def is_newest(engine: Engine) -> bool:
 
 
 def upgrade(engine: Engine) -> None:
-    """Run the migrations that the database lacks, all in one transaction. Raises NewerSchema."""
+    """Run the migrations that the database lacks, all in one transaction. Raises NewerSchema or Unavailable."""
     config = _config()
-    with engine.begin() as connection:
+    with engine.connect() as connection, _references_asked_for_at_the_end(connection):
         if _lacks(connection, ScriptDirectory.from_config(config)):
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+
+@contextmanager
+def _references_asked_for_at_the_end(connection: Connection) -> Iterator[None]:
+    """A transaction. SQLite takes the setting outside of one alone; PostgreSQL needs none."""
+    if connection.dialect.name != "sqlite":
+        with connection.begin():
+            yield
+        return
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    driver.execute("PRAGMA foreign_keys=OFF").close()
+    try:
+        with connection.begin():
+            yield
+            _check_references(connection)
+    finally:
+        driver.execute("PRAGMA foreign_keys=ON").close()
+
+
+def _check_references(connection: Connection) -> None:
+    broken = {str(row[0]) for row in connection.exec_driver_sql("PRAGMA foreign_key_check")}
+    if broken:
+        raise Unavailable(
+            f"rows of {', '.join(sorted(broken))} refer to what is not there", "use the Wherry that wrote the database"
+        )
 
 
 def _config() -> Config:
