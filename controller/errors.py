@@ -5,7 +5,8 @@ ControllerError
 │   ├── NotFound        no such model, version, device, rollout or blob
 │   ├── Conflict        right in itself, but not in the present state
 │   ├── Changed         meant for a state that is no more
-│   └── Invalid         wrong in itself
+│   ├── Invalid         wrong in itself
+│   └── NotAllowed      the caller is not known, or may not
 └── Unavailable         the machine must change: a port is taken, a directory unwritable, a broker missing
     ├── Deposed         another controller leads by now
     └── NewerSchema     the database was written by a newer Wherry
@@ -48,6 +49,10 @@ class Changed(UserError):
 
 class Invalid(UserError):
     """The request cannot be right in any state."""
+
+
+class NotAllowed(UserError):
+    """Whoever calls is not known, or is known and may not."""
 
 
 class Unavailable(ControllerError):

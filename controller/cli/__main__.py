@@ -1,7 +1,8 @@
 """The command `wherry`: puts the commands together, and turns what they raise into a line and an exit status.
 
 0 well; 1 the command ran and the answer is bad (a rollout was taken back, or a bug of ours); 2 the
-caller must change something; 130 interrupted.
+caller must change something; 3 no controller answers, or what it needs is not there; 4 not allowed; 130
+interrupted. Scripts rely on them: a number never changes its meaning (`docs/reference/exit-codes.md`).
 """
 
 import sys
@@ -13,6 +14,7 @@ from wherry import __version__
 from wherry.controller.cli import (
     actions,
     backup,
+    context,
     controller,
     conversions,
     convert,
@@ -27,14 +29,17 @@ from wherry.controller.cli import (
 )
 from wherry.controller.cli.api import ServerBug
 from wherry.controller.cli.conversion import ConversionBug
-from wherry.controller.errors import ControllerError
+from wherry.controller.errors import ControllerError, NotAllowed, Unavailable
 
+BAD_ANSWER = 1
+CALLER_MUST_CHANGE = 2
+NOT_THERE = 3
+NOT_ALLOWED = 4
 INTERRUPTED = 130
 """What Typer makes of Ctrl-C, and every shell."""
 
 app = typer.Typer(
     name="wherry",
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -51,6 +56,7 @@ devices.app.command("actions")(actions.list_actions)
 devices.app.command("collected")(actions.fetch)
 app.add_typer(groups.app, name="groups")
 app.add_typer(tokens.app, name="tokens")
+app.add_typer(context.app, name="context")
 app.add_typer(rollout.app, name="rollout")
 rollout.app.command("promote")(steering.promote)
 rollout.app.command("hold")(steering.hold)
@@ -77,7 +83,11 @@ def wherry(
         bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and leave.")
     ] = False,
 ) -> None:
-    """Ship models to a fleet of small devices, watch them run, and take them back when they misbehave."""
+    """Ship models to a fleet of small devices, watch them run, and take them back when they misbehave.
+
+    Exit status: 0 well; 1 it ran, and the answer is bad; 2 you must change something; 3 no controller answers, or what
+    it needs is not there; 4 you may not; 130 interrupted.
+    """
 
 
 def main() -> None:
@@ -90,18 +100,25 @@ def run(arguments: list[str]) -> int:
     try:
         status = app(arguments or ["--help"], prog_name="wherry", standalone_mode=False)
     except ControllerError as error:
-        return _say(error.line, 2)
+        return _say(error.line, _status_of(error))
     except ServerBug as error:
-        return _say(f"the controller failed: {error}", 1)
+        return _say(f"the controller failed: {error}", BAD_ANSWER)
     except ConversionBug as error:
-        return _say(f"{error}\nThis is a bug in the converters; the lines above help to find it.", 1)
+        return _say(f"{error}\nThis is a bug in the converters; the lines above help to find it.", BAD_ANSWER)
     except typer.TyperException as error:
-        return _say(f"{error.format_message().rstrip('.')}; {_where_to_look(error)}", 2)
+        return _say(f"{error.format_message().rstrip('.')}; {_where_to_look(error)}", CALLER_MUST_CHANGE)
     except typer.Abort:
         return _say("not confirmed, so nothing was done", INTERRUPTED)
     if status == INTERRUPTED:
         return _say("interrupted", INTERRUPTED)
     return status if isinstance(status, int) else 0
+
+
+def _status_of(error: ControllerError) -> int:
+    """By who must act: nothing that is typed mends what is not there, and no other words let in who may not."""
+    if isinstance(error, Unavailable):
+        return NOT_THERE
+    return NOT_ALLOWED if isinstance(error, NotAllowed) else CALLER_MUST_CHANGE
 
 
 def _where_to_look(error: typer.TyperException) -> str:

@@ -1,21 +1,28 @@
 """The controller's HTTP API as the commands call it.
 
 A problem that the controller answers with becomes the error that it was there: NotFound, Conflict,
-Invalid or Unavailable. A status of 500 becomes ServerBug.
+Invalid, NotAllowed or Unavailable. A status of 500 becomes ServerBug. A redirection is not followed: the
+token is for the controller that was named.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
 import httpx
 import msgspec
 
-from wherry.controller.errors import Conflict, ControllerError, Invalid, NotFound, Unavailable
+from wherry.controller.cli.context_file import resolve
+from wherry.controller.errors import Conflict, ControllerError, Invalid, NotAllowed, NotFound, Unavailable
 
 TIMEOUT_S = 60.0
 
-ERRORS: dict[int, type[ControllerError]] = {404: NotFound, 409: Conflict, 503: Unavailable}
+ERRORS: dict[int, type[ControllerError]] = {
+    401: NotAllowed,
+    403: NotAllowed,
+    404: NotFound,
+    409: Conflict,
+    503: Unavailable,
+}
 
 
 class ServerBug(Exception):
@@ -23,10 +30,12 @@ class ServerBug(Exception):
 
 
 class Api:
-    """The controller at `url`; a connection a call, so there is nothing to close."""
+    """The controller at `url`, or the one that is meant without; a connection a call, so there is nothing to close."""
 
     def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
+        meant = resolve(url)
+        self.url = meant.url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {meant.token}"} if meant.token else {}
         # Reading the certificates takes 20 ms a call; without encryption there is nothing to verify with them.
         self._encrypted = self.url.startswith("https:")
 
@@ -61,23 +70,23 @@ class Api:
     def _answer(self, method: str, path: str, **more: Any) -> httpx.Response:
         try:
             response = httpx.request(
-                method, f"{self.url}/api/v1/{path}", timeout=TIMEOUT_S, verify=self._encrypted, headers=_token(), **more
+                method,
+                f"{self.url}/api/v1/{path}",
+                timeout=TIMEOUT_S,
+                verify=self._encrypted,
+                headers=self._headers,
+                **more,
             )
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise Invalid(f"{self.url!r} is not a URL", "use http://HOST:PORT") from error
         except httpx.TransportError as error:
             raise Unavailable(
-                f"no controller answers at {self.url}", "start one with `wherry controller`, or name it with --url"
+                f"no controller answers at {self.url}",
+                "start one with `wherry controller`, or name it with --url or `wherry context use`",
             ) from error
         if response.is_success:
             return response
         raise _error(response, self.url)
-
-
-def _token() -> dict[str, str]:
-    """From the environment, since what stands on a command line is read by every user of the machine."""
-    token = os.environ.get("WHERRY_TOKEN", "").strip()
-    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def _decoded(response: httpx.Response, url: str) -> Any:

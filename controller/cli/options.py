@@ -12,11 +12,20 @@ from wherry.protocol.types import is_device_id
 
 T = TypeVar("T")
 
-DEFAULT_URL = "http://127.0.0.1:8470"
+DEFAULT_URL = ""
+"""Nothing was said: the context in use, else this machine (`context_file.resolve`)."""
 
 MAX_ID_CHARS = 64
 
-Url = Annotated[str, typer.Option("--url", envvar="WHERRY_URL", help="Where the controller answers.")]
+Url = Annotated[
+    str,
+    typer.Option(
+        "--url",
+        envvar="WHERRY_URL",
+        help="Where the controller answers.",
+        show_default="the context in use, else http://127.0.0.1:8470",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 Slot = Annotated[str, typer.Option("--slot", help="Which slot of the devices.")]
 Target = Annotated[

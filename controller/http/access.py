@@ -11,7 +11,7 @@ Rules upheld here:
 from fastapi import Request
 
 from wherry.controller.core.roles import LEAST_ROLE, Role, reaches
-from wherry.controller.errors import Invalid, NotFound, UserError
+from wherry.controller.errors import Invalid, NotAllowed, NotFound
 from wherry.controller.http.desk import Desk
 from wherry.controller.operations import audit, tokens
 from wherry.controller.operations.tokens import Caller
@@ -22,11 +22,11 @@ TELLS_CALLERS_MORE = {("GET", "/status")}
 """Anybody may call these, and who is known learns more."""
 
 
-class Unknown(UserError):
+class Unknown(NotAllowed):
     """The call needs a token, and has none that is valid."""
 
 
-class Forbidden(UserError):
+class Forbidden(NotAllowed):
     """The caller is known, and may not."""
 
 

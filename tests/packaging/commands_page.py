@@ -24,8 +24,9 @@ HEADING = """# Commands
 Made from the commands themselves by `make generated`.
 
 Exit status: 0 well; 1 the command ran and the answer is bad (a rollout did not complete, or a bug of ours);
-2 the caller must change something, said in one line on standard error; 130 interrupted. With `--json` a
-command prints JSON on standard output and nothing else.
+2 the caller must change something, said in one line on standard error; 3 no controller answers, or what it needs
+is not there; 4 not allowed; 130 interrupted. More: [exit codes](exit-codes.md). With `--json` a command prints JSON
+on standard output and nothing else.
 """
 
 
@@ -86,6 +87,8 @@ def _kind(parameter: Any) -> str:
 def _default(parameter: Any) -> str:
     if parameter.required:
         return "required"
+    if isinstance(getattr(parameter, "show_default", None), str):
+        return f"`{parameter.show_default}`"
     if parameter.default in (None, False, ""):
         return ""
     return f"`{parameter.default:g}`" if isinstance(parameter.default, float) else f"`{parameter.default}`"

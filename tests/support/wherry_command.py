@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +18,9 @@ from wherry.controller.cli.__main__ import run
 
 WHERRY = [sys.executable, "-m", "wherry.controller.cli"]
 LIMIT_S = 60
+
+NO_CONTEXTS = str(Path(__file__).with_name("no-contexts.json"))
+"""There is none: what whoever runs the tests has at home is none of theirs."""
 
 
 class Said(NamedTuple):
@@ -34,6 +38,7 @@ def wherry(*arguments: str | Path, url: str | None = None) -> Said:
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.delenv("WHERRY_URL", raising=False)
+        patch.setenv("WHERRY_CONTEXTS", os.environ.get("WHERRY_CONTEXTS", NO_CONTEXTS))
         if url is not None:
             patch.setenv("WHERRY_URL", url)
         status = run([str(argument) for argument in arguments])

@@ -206,10 +206,10 @@ def test_the_first_token_is_made_beside_a_controller_that_runs_and_is_used_from_
     monkeypatch.delenv("WHERRY_TOKEN", raising=False)
     assert run(["tokens", "create", "root", "--role", "admin", *place]) == 0
     token = capsys.readouterr().out.strip()
-    assert run(["tokens", "list", *url]) == 2
+    assert run(["tokens", "list", *url]) == 4
     assert "set WHERRY_TOKEN" in capsys.readouterr().err
     monkeypatch.setenv("WHERRY_TOKEN", token)
     assert run(["tokens", "list", *url]) == 0
     assert token not in capsys.readouterr().out
     assert run(["tokens", "revoke", "root", *url]) == 0
-    assert run(["tokens", "list", *url]) == 2
+    assert run(["tokens", "list", *url]) == 4
