@@ -115,7 +115,8 @@ def _reopen(
     refuse_moved_on(session, row)
     _refuse_overtaken(session, row)
     refuse(live_overlap(session, row.slot, [entry.device for entry, _ in entries]))
-    row.state, row.reason, row.ended_s, row.wave_opened_s = "running", "", None, now_s
+    row.state, row.reason, row.ended_s = "running", "", None
+    row.wave_opened_s = row.created_s = now_s  # its deadlines begin anew, or they would be a breach at once
 
 
 def _refuse_overtaken(session: Session, row: RolloutRow) -> None:

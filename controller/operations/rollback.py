@@ -86,6 +86,8 @@ def _plan(model: str, number: int, slot: str, target: Target, device_deadline_s:
         soak_s=0.0,
         min_inferences=0,
         max_error_share=1.0,
+        max_crash_share=None,
+        max_lost_share=None,
         device_deadline_s=device_deadline_s,
         on_breach="hold",
     )

@@ -162,9 +162,12 @@ class RolloutRow(Base):
     """
 
     __tablename__ = "rollouts"
-    __table_args__ = (Index("rollouts_by_model", "model", "slot", "state"),)
+    __table_args__ = (
+        Index("rollouts_by_model", "model", "slot", "state"),
+        Index("rollouts_by_key", "key", unique=True),
+    )
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
-    key: Mapped[str | None] = mapped_column(unique=True)
+    key: Mapped[str | None]
     request: Mapped[str | None]
     waits_for: Mapped[int | None]
     kind: Mapped[str]

@@ -75,17 +75,20 @@ def _fleet() -> None:
     )
 
 
+def _nothing() -> sa.TextClause:
+    """`[]` as bytes, in the words of the database."""
+    return sa.text("X'5B5D'" if op.get_bind().dialect.name == "sqlite" else "'[]'::bytea")
+
+
 def _rollouts() -> None:
+    """Columns are added and nothing else: SQLite changes a column by copying its table, which others refer to."""
     with op.batch_alter_table("rollouts") as rollouts:
         rollouts.add_column(sa.Column("key", sa.String(), nullable=True))
         rollouts.add_column(sa.Column("request", sa.String(), nullable=True))
         rollouts.add_column(sa.Column("waits_for", NUMBER, nullable=True))
-        rollouts.add_column(sa.Column("overrides", sa.LargeBinary(), nullable=True))
+        rollouts.add_column(sa.Column("overrides", sa.LargeBinary(), nullable=False, server_default=_nothing()))
         rollouts.add_column(sa.Column("restore_from", NUMBER, nullable=False, server_default="1"))
-        rollouts.create_unique_constraint("rollouts_by_key", ["key"])
-    op.execute(sa.update(sa.table("rollouts", sa.column("overrides", sa.LargeBinary))).values(overrides=b"[]"))
-    with op.batch_alter_table("rollouts") as rollouts:
-        rollouts.alter_column("overrides", existing_type=sa.LargeBinary(), nullable=False)
+    op.create_index("rollouts_by_key", "rollouts", ["key"], unique=True)
     with op.batch_alter_table("rollout_devices") as entries:
         entries.add_column(sa.Column("before", sa.LargeBinary(), nullable=True))
         entries.add_column(sa.Column("attempts", NUMBER, nullable=False, server_default="0"))
