@@ -67,10 +67,14 @@ async def start(request: Request, desk: AtDesk, idempotency_key: IdempotencyKey 
 
 
 @router.post("/explain")
-async def explain(request: Request, desk: AtDesk) -> Response:
-    """What the plan would do now, as text; nothing is begun."""
+async def explain(request: Request, desk: AtDesk, max_lines: int | None = Query(None, ge=1, le=100_000)) -> Response:
+    """What the plan would do now: who would be sent which variant in which wave, and who nothing, and why.
+
+    Nothing is begun. `text` is the same for a person, and names `max_lines` devices of each wave.
+    """
     body = await read_json(request, NewRollout)
-    return answer({"text": await desk.ledger.run(rollouts.explain, body.plan)})
+    found = await desk.ledger.run(rollouts.explain, body.plan, now_s=desk.now_s(), max_lines=max_lines)
+    return answer(found)
 
 
 @router.get("")

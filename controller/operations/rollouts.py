@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from wherry.controller.core import explain as text
 from wherry.controller.core.members import LIVE
+from wherry.controller.core.outlook import Outlook, planned_waves
 from wherry.controller.core.plan import OnAbort, RolloutPlan
 from wherry.controller.errors import Conflict
 from wherry.controller.operations import audit
@@ -65,8 +66,8 @@ def start(
         return msgspec.structs.replace(view(session, row), created=True)
 
 
-def explain(db: Database, plan: RolloutPlan) -> str:
-    """What `start` would do now, as text for a person. Raises what `start` would."""
+def explain(db: Database, plan: RolloutPlan, *, now_s: float | None = None, max_lines: int | None = None) -> Outlook:
+    """What `start` would do at `now_s`; its text names `max_lines` devices of a wave. Raises what `start` would."""
     with db.read() as session:
         plan, version = resolve(session, plan)
         candidates = aim(session, plan.target)
@@ -74,8 +75,15 @@ def explain(db: Database, plan: RolloutPlan) -> str:
         overlap = _overlap(session, plan, waves.waves)
         if plan.on_overlap == "refuse":
             refuse(overlap)
-        waits = f"queued until it has ended: {overlap.words}\n" if overlap is not None else ""
-        return text.explain(plan, variants_of(version), candidates, waves) + waits
+        variants = variants_of(version)
+        words = text.explain(plan, variants, candidates, waves, now_s=now_s, max_lines=max_lines)
+        return Outlook(
+            text=words if overlap is None else f"{words}queued until it has ended: {overlap.words}\n",
+            plan=plan,
+            waves=planned_waves(plan, variants, candidates, waves, now_s=now_s),
+            apart=waves.apart,
+            waits_for=overlap.rollout if overlap is not None else None,
+        )
 
 
 def pause(db: Database, rollout: int, *, now_s: float, actor: str) -> RolloutView:

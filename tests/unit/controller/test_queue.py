@@ -179,6 +179,7 @@ def test_a_rollback_of_some_takes_them_out_of_what_is_queued_as_well(fleet: Depo
 def test_what_the_plan_would_do_says_for_whom_it_would_wait(fleet: Depot) -> None:
     start(fleet, 1)
     told = rollouts.explain(fleet.db, make_plan(2, on_overlap="queue"))
-    assert told.endswith("queued until it has ended: rollout 1 of digits:1 is running on pi-1 and 3 more\n")
+    assert told.waits_for == 1
+    assert told.text.endswith("queued until it has ended: rollout 1 of digits:1 is running on pi-1 and 3 more\n")
     with pytest.raises(Conflict, match="rollout 1 of digits:1 is running"):
         rollouts.explain(fleet.db, make_plan(2))

@@ -312,7 +312,7 @@ def test_an_empty_fleet_and_an_unknown_version_are_refused(depot: Depot) -> None
 
 def test_the_text_of_a_plan_is_what_start_then_does(fleet: Depot) -> None:
     plan = make_plan(1, target=Target())
-    text = rollouts.explain(fleet.db, plan)
+    text = rollouts.explain(fleet.db, plan).text
     order = [line.split()[0] for line in text.splitlines() if line.startswith("  pi-")]
     assert [entry.device for entry in rollouts.start(fleet.db, plan, now_s=1.0, actor="ann").devices] == order
 
