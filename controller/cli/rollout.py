@@ -1,97 +1,64 @@
 """`wherry rollout`: a version to the fleet, wave by wave."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wherry.controller.cli import show
 from wherry.controller.cli.follow import GOOD, follow, headline, picture
-from wherry.controller.cli.options import DEFAULT_URL, Json, Slot, Target, Url, Yes, confirm
-from wherry.controller.core.plan import OnAbort, OnBreach, RolloutPlan
+from wherry.controller.cli.options import DEFAULT_URL, Json, Url, Yes, confirm
+from wherry.controller.cli.plan import PlanFile, Version, asked_plan, outlook, plan, tell
+from wherry.controller.cli.plan_options import takes_a_plan
+from wherry.controller.core.asked_plan import AskedPlan
+from wherry.controller.core.plan import OnAbort, Target
+
+if TYPE_CHECKING:
+    from wherry.controller.cli.api import Api
 
 app = typer.Typer(help="Bring a version to the fleet, wave by wave, and watch it.")
 
 Id = Annotated[int, typer.Argument(help="Its number, as in `wherry rollout list`.", min=1)]
-_DEFAULTS = RolloutPlan(model="x", version=1)
+MAX_AT_ONCE = 10
+"""So many devices of the whole fleet may be sent a version in one wave without a question."""
 
 
 @app.command("start")
+@takes_a_plan
 def start(
-    version: Annotated[str, typer.Argument(help="digits:3, or digits for the newest.")],
-    target: Target = "all",
-    slot: Slot = "main",
-    waves: Annotated[str, typer.Option(help="Devices reached after each wave: counts or percentages.")] = "1,50%,100%",
-    soak_s: Annotated[float, typer.Option(help="Seconds between a settled wave and the next.")] = _DEFAULTS.soak_s,
-    min_devices: Annotated[int, typer.Option(help="Devices that must have committed.")] = _DEFAULTS.min_devices,
-    min_inferences: Annotated[
-        int, typer.Option(help="Inferences that a wave's devices must have answered.")
-    ] = _DEFAULTS.min_inferences,
-    max_failures: Annotated[int, typer.Option(help="Failed devices allowed, as a count.")] = _DEFAULTS.max_failures,
-    max_failure_share: Annotated[
-        float, typer.Option(help="Failed devices allowed, as a share; the larger allowance holds.")
-    ] = _DEFAULTS.max_failure_share,
-    max_error_share: Annotated[
-        float, typer.Option(help="Share of failed requests allowed.")
-    ] = _DEFAULTS.max_error_share,
-    max_p95_ratio: Annotated[
-        float | None, typer.Option(help="Most that p95 may be, as a multiple of that before; no limit without it.")
-    ] = None,
-    p95_floor_ms: Annotated[float, typer.Option(help="A p95 under this is never too slow.")] = _DEFAULTS.p95_floor_ms,
-    min_samples: Annotated[
-        int, typer.Option(help="Inferences below which errors and latency are not judged.")
-    ] = _DEFAULTS.min_samples,
-    device_deadline_s: Annotated[
-        float, typer.Option(help="Seconds after which a silent device has failed.")
-    ] = _DEFAULTS.device_deadline_s,
-    on_breach: Annotated[
-        OnBreach, typer.Option(help="revert: take it back from all. hold: leave it where it was committed.")
-    ] = _DEFAULTS.on_breach,
+    version: Version = None,
+    file: PlanFile = None,
     paused: Annotated[bool, typer.Option("--paused", help="Plan it, and send nothing until `resume`.")] = False,
-    explain: Annotated[bool, typer.Option("--explain", help="Say what would be done, and do nothing.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="The same as `wherry rollout plan`.", hidden=True)] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Stay until it has ended.")] = False,
+    yes: Yes = False,
     json: Json = False,
     url: Url = DEFAULT_URL,
+    **options: Any,
 ) -> None:
     """Begin a rollout. It promotes itself on evidence, and takes the version back on a breach.
 
     Example: wherry rollout start digits:2 --waves 1,50%,100% --watch
 
-    Example: wherry rollout start digits --target site=hall --max-p95-ratio 1.5 --explain
+    Example: wherry rollout start --plan careful.toml --target site=hall
+
+    Example: wherry rollout start digits@stable --max-p95-ratio 1.5 --retries download=2 --on-overlap queue
     """
     from wherry.controller.cli.api import Api
-    from wherry.controller.cli.options import checked
-    from wherry.controller.core.targeting import parse_target, parse_waves
 
     api = Api(url)
-    model, number = _resolve(api, version)
-    fields = {
-        "model": model,
-        "version": number,
-        "slot": slot,
-        "target": parse_target(target),
-        "waves": parse_waves(waves),
-        "soak_s": soak_s,
-        "min_devices": min_devices,
-        "min_inferences": min_inferences,
-        "max_failures": max_failures,
-        "max_failure_share": max_failure_share,
-        "max_error_share": max_error_share,
-        "max_p95_ratio": max_p95_ratio,
-        "p95_floor_ms": p95_floor_ms,
-        "min_samples": min_samples,
-        "device_deadline_s": device_deadline_s,
-        "on_breach": on_breach,
-    }
-    body = {"plan": checked(fields, RolloutPlan, "wherry rollout start"), "paused": paused}
+    asked = asked_plan(version, file, options, "wherry rollout start")
     if explain:
-        text = api.post("rollouts/explain", body)
-        show.as_json(text) if json else typer.echo(text["text"], nl=False)
+        tell(api, asked, everything=True, as_json=json)
         return
-    started = api.post("rollouts", body)
+    _confirm_all_at_once(api, asked, yes=yes)
+    started = api.post("rollouts", {"plan": asked, "paused": paused})
     if watch:
         follow(api, started["id"], as_json=json)
     else:
         _told(started, as_json=json)
+
+
+app.command("plan")(plan)
 
 
 @app.command("watch")
@@ -179,20 +146,29 @@ def _told(rollout: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         show.as_json(rollout)
         return
-    show.say(headline(rollout))
-    if rollout["live"]:
+    show.say(headline(rollout) if rollout["state"] != "queued" else _queued(rollout))
+    if rollout["live"] or rollout["state"] == "queued":
         typer.echo(f"watch it with: wherry rollout watch {rollout['id']}")
 
 
-def _resolve(api: Any, version: str) -> tuple[str, int]:
-    from wherry.controller.cli.models import path_of
+def _confirm_all_at_once(api: "Api", asked: AskedPlan, *, yes: bool) -> None:
+    """The whole fleet in one wave has no canary, so nobody should do it by a slip of the hand."""
+    first = asked.waves[0]
+    may_be_one_wave = first.amount == 100 if first.percent else first.amount > MAX_AT_ONCE
+    if yes or asked.target != Target() or not may_be_one_wave:
+        return
+    waves = outlook(api, asked)["waves"]
+    count = len(waves[0]["devices"])
+    if len(waves) == 1 and count > MAX_AT_ONCE:
+        confirm(f"Send {asked.version_name} to all {count} devices at once?", yes=yes)
 
-    found = api.get(path_of(version))
-    return found["model"], found["number"]
+
+def _queued(rollout: dict[str, Any]) -> str:
+    return f"{rollout['kind']} {rollout['id']} {show.plan_of(rollout)} is queued; it {rollout['reason']}"
 
 
 def _row(rollout: dict[str, Any]) -> tuple[object, ...]:
-    wave = f"{rollout['wave']}/{rollout['wave_count']}"
+    wave = f"{rollout['wave']}/{rollout['wave_count']}" if rollout["state"] != "queued" else "–"
     counts, age = show.counts(rollout["counts"]), show.age(rollout["created_s"])
     kind, state = rollout["kind"], rollout["state"]
     reason = "" if state == GOOD else show.short(rollout["reason"])
