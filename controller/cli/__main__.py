@@ -85,8 +85,7 @@ def wherry(
 ) -> None:
     """Ship models to a fleet of small devices, watch them run, and take them back when they misbehave.
 
-    Exit status: 0 well; 1 it ran, and the answer is bad; 2 you must change something; 3 no controller answers, or what
-    it needs is not there; 4 you may not; 130 interrupted.
+    Exit status: 0 well, 1 the answer is bad, 2 change something, 3 no controller, 4 not allowed, 130 interrupted.
     """
 
 

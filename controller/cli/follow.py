@@ -69,8 +69,7 @@ def _picture(api: "Api", rollout: int) -> dict[str, Any]:
 
 def headline(rollout: dict[str, Any]) -> str:
     """`rollout 3 digits:2 running, wave 2 of 3: 1 committed, 2 in-progress, 3 waiting; reason`."""
-    waves = f", wave {rollout['wave']} of {rollout['wave_count']}" if rollout["live"] else ""
-    told = f"{rollout['kind']} {rollout['id']} {show.plan_of(rollout)} {rollout['state']}{waves}"
+    told = _name(rollout)
     if rollout["state"] == GOOD:
         return f"{told}: {rollout['reason']}"
     reason = f"; {rollout['reason']}" if rollout["reason"] else ""
@@ -78,22 +77,14 @@ def headline(rollout: dict[str, Any]) -> str:
 
 
 def picture(rollout: dict[str, Any]) -> Any:
-    """The headline, every device, and what the gates say."""
-    from rich.console import Group
-    from rich.text import Text
+    """What it is and why, and below it the bars, which have the counts, the gates and the devices."""
+    from wherry.controller.cli.picture import picture as below
 
-    devices = show.make_table(("wave", "device", "standing", "variant", "before", "reason"), _devices(rollout))
-    gates = show.make_table(("gate", "verdict", "because"), _gates(rollout))
-    return Group(Text(show.plain(headline(rollout))), devices, gates)
-
-
-def _devices(rollout: dict[str, Any]) -> Iterator[tuple[object, ...]]:
-    for device in rollout["devices"]:
-        standing = "taken back" if device["restored"] else device["standing"]
-        wave = device["wave"] or "–"
-        yield wave, device["device"], standing, device["variant"] or "–", device["previous"] or "–", device["reason"]
+    if not rollout["devices"]:
+        return below(rollout, headline(rollout))
+    return below(rollout, _name(rollout) + (f": {rollout['reason']}" if rollout["reason"] else ""))
 
 
-def _gates(rollout: dict[str, Any]) -> Iterator[tuple[object, ...]]:
-    for gate in rollout["gates"]:
-        yield gate["gate"], gate["verdict"], gate["reason"]
+def _name(rollout: dict[str, Any]) -> str:
+    waves = f", wave {rollout['wave']} of {rollout['wave_count']}" if rollout["live"] else ""
+    return f"{rollout['kind']} {rollout['id']} {show.plan_of(rollout)} {rollout['state']}{waves}"

@@ -68,7 +68,7 @@ def test_a_process_ends_with_them() -> None:
 
 def test_help_and_the_page_tell_them() -> None:
     told = " ".join(wherry("--help").out.split())
-    assert "Exit status: 0 well; 1" in told
+    assert "Exit status: 0 well, 1 the answer is bad, 2 change something, 3 no controller, 4 not allowed" in told
     page = PAGE.read_text()
     assert all(f"| {status} |" in page for status in (0, 1, 2, 3, 4, 130))
 
