@@ -6,7 +6,7 @@ publishes asks `pending_publications` after every change and on a timer, and tel
 
 from collections.abc import Iterable
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from wherry.controller.operations.documents import document
@@ -37,20 +37,18 @@ def pending_publications(
     """What to publish now: documents never published, and those published `republish_after_s` ago or
     more that the device has still not accepted. With 0, every document that the device lags behind.
     """
+    order = tuple_(DesiredRow.epoch, DesiredRow.generation)
+    behind = tuple_(DeviceRow.reported_epoch, DeviceRow.reported_generation) < order
+    other = tuple_(DesiredRow.published_epoch, DesiredRow.published_generation) != order
+    due = or_(other, DesiredRow.published_s.is_(None), DesiredRow.published_s <= now_s - republish_after_s)
     with db.read() as session:
-        found = [
-            _publication(desired, artifacts_url)
-            for desired, device in _documents(session)
-            if (device.reported_epoch, device.reported_generation) < (desired.epoch, desired.generation)
-        ]
-    due_s = now_s - republish_after_s
-    return [entry for entry in found if entry.published_s is None or entry.published_s <= due_s]
+        return [_publication(row, artifacts_url) for row in _documents(session, behind, due)]
 
 
 def all_publications(db: Database, *, artifacts_url: str | None = None) -> list[Publication]:
     """Every device's document: for a broker that has lost what it retained."""
     with db.read() as session:
-        return [_publication(desired, artifacts_url) for desired, _ in _documents(session)]
+        return [_publication(row, artifacts_url) for row in _documents(session)]
 
 
 def mark_published(db: Database, published: Iterable[tuple[str, Desired]], *, now_s: float) -> None:
@@ -64,14 +62,14 @@ def mark_published(db: Database, published: Iterable[tuple[str, Desired]], *, no
                 row.published_s = now_s
 
 
-def _documents(session: Session) -> list[tuple[DesiredRow, DeviceRow]]:
-    rows = session.execute(
-        select(DesiredRow, DeviceRow)
+def _documents(session: Session, *only: ColumnElement[bool]) -> Iterable[DesiredRow]:
+    """The database leaves out what is not asked for: this is read at every turn, and mostly there is nothing."""
+    return session.scalars(
+        select(DesiredRow)
         .join(DeviceRow, DeviceRow.id == DesiredRow.device)
-        .where(*IN_SERVICE)
+        .where(*IN_SERVICE, *only)
         .order_by(DesiredRow.device)
     )
-    return [(desired, device) for desired, device in rows]
 
 
 def _publication(row: DesiredRow, artifacts_url: str | None) -> Publication:

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from wherry.controller.operations import facts
 from wherry.controller.operations.documents import overtake
 from wherry.controller.store.database import Database
-from wherry.controller.store.tables import DeviceRow
+from wherry.controller.store.tables import DesiredRow, DeviceRow
 from wherry.protocol.up import Birth, Event, Log, Reported, Status, Telemetry
 
 
@@ -86,8 +86,9 @@ def at_hand(db: Database, devices: Collection[str]) -> Iterator[None]:
     """Read the devices' rows at once for what is done within, on a `db` of `Database.together`: it finds them."""
     with db.read() as session:
         rows = session.scalars(select(DeviceRow).where(DeviceRow.id.in_(devices))).all()
+        documents = session.scalars(select(DesiredRow).where(DesiredRow.device.in_(devices))).all()
         yield
-        del rows  # the session keeps only what somebody holds
+        del rows, documents  # the session keeps only what somebody holds
 
 
 def _device(session: Session, device: str, now_s: float) -> DeviceRow:
