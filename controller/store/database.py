@@ -15,7 +15,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from psycopg.errors import NumericValueOutOfRange
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError
 from sqlalchemy.orm import Session
 
@@ -147,6 +148,7 @@ def make_engine(place: Path | str) -> Engine:
         engine = create_engine(_postgresql(place))
         event.listen(engine, "connect", _configure_postgresql)
         event.listen(engine, "begin", _begin_postgresql)
+        event.listen(engine, "handle_error", _tell_overflow)
         return engine
     engine = create_engine(f"sqlite:///{place}", connect_args={"check_same_thread": False})
     event.listen(engine, "connect", _configure_sqlite)
@@ -192,6 +194,12 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_TIMEOUT_MS}"):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _tell_overflow(context: ExceptionContext) -> None:
+    """A number that no row can have is the same error as the driver of SQLite raises."""
+    if isinstance(context.original_exception, NumericValueOutOfRange):
+        raise OverflowError("a number is larger than any that can be kept") from context.original_exception
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -180,5 +180,6 @@ def test_no_name_and_no_text_has_a_nul_in_it(desk: HttpDesk) -> None:
     assert _refused(desk, "GET", "/models/a%00b")[0] == 404
     assert _refused(desk, "GET", "/logs?device=a%00b")[0] == 422
     assert _refused(desk, "PUT", "/groups/odd", rb'{"query": "site=a\u0000b"}')[0] == 422
-    told = _refused(desk, "POST", "/rollouts", rb'{"plan": {"model": "digits", "target": {"labels": {"a\u0000": "b"}}}}')
+    plan = rb'{"plan": {"model": "digits", "target": {"labels": {"a\u0000": "b"}}}}'
+    told = _refused(desk, "POST", "/rollouts", plan)
     assert told == (422, "the body is not right: a text has a NUL in it; leave it out")
