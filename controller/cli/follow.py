@@ -1,5 +1,6 @@
 """Watching a rollout: a live picture on a terminal, a line a change elsewhere.
 
+A controller that goes away for a while is waited for, since the rollout is not lost with it.
 The exit status tells scripts how it ended: 0 completed, 1 otherwise, or where a rollback lost a device.
 """
 
@@ -12,11 +13,15 @@ import typer
 
 from wherry.controller.cli import show
 from wherry.controller.core.standing import FAILED
+from wherry.controller.errors import Unavailable
 
 if TYPE_CHECKING:
     from wherry.controller.cli.api import Api
 
 POLL_S = 0.5
+PATIENCE_S = 60.0
+"""A controller that is started anew, or whose work another one takes over, answers again long before."""
+
 GOOD = "completed"
 
 
@@ -35,13 +40,27 @@ def went_well(rollout: dict[str, Any]) -> bool:
 
 
 def _states(api: "Api", rollout: int) -> Iterator[dict[str, Any]]:
-    """The rollout at every poll; the last one has ended."""
+    """The rollout at every poll; the last one has ended. Raises Unavailable where the controller stays away."""
+    heard_s = float("-inf")  # nobody waits for a controller that never answered: its URL is wrong, most of the time
     while True:
-        found: dict[str, Any] = api.get(f"rollouts/{rollout}")
-        yield found
-        if not found["live"]:
-            return
+        found = _asked(api, rollout, heard_s)
+        if found is not None:
+            heard_s = time.monotonic()
+            yield found
+            if not found["live"]:
+                return
         time.sleep(POLL_S)
+
+
+def _asked(api: "Api", rollout: int, heard_s: float) -> dict[str, Any] | None:
+    """None where no controller answers, but one did lately."""
+    try:
+        found: dict[str, Any] = api.get(f"rollouts/{rollout}")
+    except Unavailable:
+        if time.monotonic() - heard_s > PATIENCE_S:
+            raise
+        return None
+    return found
 
 
 def _lines(api: "Api", rollout: int, *, as_json: bool) -> dict[str, Any]:

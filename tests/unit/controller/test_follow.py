@@ -11,6 +11,7 @@ from wherry.controller.cli.follow import follow, picture, went_well
 from wherry.controller.cli.picture import MAX_ROWS, rows_of, settled
 from wherry.controller.core.members import Standing
 from wherry.controller.core.standing import PENDING
+from wherry.controller.errors import Unavailable
 
 
 @pytest.mark.parametrize(
@@ -132,13 +133,34 @@ def test_a_pipe_is_told_each_change_once(monkeypatch: pytest.MonkeyPatch, capsys
     ]  # fmt: skip
 
 
-class _Recorded(Api):
-    """A controller's answers, in their order."""
+AWAY = Unavailable("no controller answers")
+ENDED = rollout([device("a", "committed")], "completed")
 
-    def __init__(self, views: list[dict[str, Any]]) -> None:
+
+def test_a_controller_that_is_away_for_a_while_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wherry.controller.cli.follow.POLL_S", 0.0)
+    follow(_Recorded([rollout([device("a", "sent")]), AWAY, AWAY, ENDED]), 7, as_json=False)
+
+
+def test_one_that_stays_away_or_never_answered_ends_the_watching(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wherry.controller.cli.follow.POLL_S", 0.0)
+    with pytest.raises(Unavailable):
+        follow(_Recorded([AWAY, ENDED]), 7, as_json=False)
+    monkeypatch.setattr("wherry.controller.cli.follow.PATIENCE_S", 0.0)
+    with pytest.raises(Unavailable):
+        follow(_Recorded([rollout([device("a", "sent")]), AWAY, ENDED]), 7, as_json=False)
+
+
+class _Recorded(Api):
+    """A controller's answers, in their order, and where it does not answer."""
+
+    def __init__(self, views: list[dict[str, Any] | Unavailable]) -> None:
         super().__init__("http://127.0.0.1:1")
         self._views = iter(views)
 
     def get(self, path: str, **query: str | int) -> Any:
         assert (path, query) == ("rollouts/7", {})
-        return next(self._views)
+        found = next(self._views)
+        if isinstance(found, Unavailable):
+            raise found
+        return found
