@@ -130,11 +130,11 @@ class Helm:
             await self._blocks.sync(await self._run(rollouts.live_blobs))
             await self._publish_desired()
             await self._ask_for_reports()
-        if failure is not None:
-            raise failure
         if time.monotonic() - self._pruned_s > PRUNE_EVERY_S:
             self._pruned_s = time.monotonic()
             await self._run(retention.prune, now_s=time.time())
+        if failure is not None:
+            raise failure
 
     async def _run(self, operation: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What the operation gives. Counted is how long it had the ledger, not how long it waited for its turn."""

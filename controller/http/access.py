@@ -1,15 +1,19 @@
 """Who is calling, and may they: decided before a handler is run or a body is read.
 
 Rules upheld here:
-- Without any token, and on loopback, everybody on the machine may do everything: a first try needs no set-up.
+- Without any token, and on loopback, everybody on the machine may do everything: a first try needs no set-up. Pages of
+  the web that a browser on the machine shows may not: the call must name this machine, and come from no other.
 - With the first token, or on an address that other machines reach, every call needs one that is valid now.
 - Each route stands in `core.roles`; one that does not is refused.
 - Where anybody may call, nobody is looked up: a thousand devices that fetch an artifact are not a thousand reads.
 - No name has a NUL in it: what no database keeps is refused before one is asked.
 """
 
+from urllib.parse import urlsplit
+
 from fastapi import Request
 
+from wherry.controller.config import is_loopback
 from wherry.controller.core.roles import LEAST_ROLE, Role, reaches
 from wherry.controller.errors import Invalid, NotAllowed, NotFound
 from wherry.controller.http.desk import Desk
@@ -71,10 +75,19 @@ def _check_names(request: Request) -> None:
             raise Invalid(f"query.{name[:200]}: {value[:200]!r} has a NUL in it", "leave it out")
 
 
+def _is_of_this_machine(request: Request) -> bool:
+    """A page of elsewhere sends its Origin, or came by a name of its own that leads here."""
+    named = (f"//{request.headers.get('host', '')}", request.headers.get("origin"))
+    try:
+        return all(is_loopback(urlsplit(text).hostname or "") for text in named if text is not None)
+    except ValueError:  # no URL at all
+        return False
+
+
 async def _caller(request: Request, desk: Desk) -> Caller | None:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and 0 < len(token) <= MAX_TOKEN_CHARACTERS:
         return await desk.ledger.run(tokens.find_caller, token.strip(), now_s=desk.now_s())
-    if scheme or not desk.config.loopback or await desk.ledger.run(tokens.in_use):
+    if scheme or not desk.config.loopback or not _is_of_this_machine(request) or await desk.ledger.run(tokens.in_use):
         return None
     return Caller(name=audit.LOCAL, role="admin")

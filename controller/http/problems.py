@@ -12,6 +12,7 @@ import msgspec
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -43,6 +44,7 @@ STATUS: dict[type[Exception], Kind] = {
     MessageError: INVALID,
     Unavailable: Kind(503, "not available", "unavailable"),
     OverflowError: INVALID,
+    DataError: INVALID,
 }
 """The first class that fits is taken, so a subclass stands before its base. The database raises
 OverflowError for a number that no row can have, which nobody but the caller can have sent."""
@@ -102,7 +104,7 @@ def _words(error: Exception) -> tuple[str, str]:
     """What is wrong, and what to do where that is known."""
     if isinstance(error, ControllerError):
         return error.message, error.fix
-    if isinstance(error, OverflowError):
+    if isinstance(error, OverflowError | DataError):
         return "a number is larger than any that can be kept", "send one below 2**63"
     return str(error), ""
 

@@ -65,6 +65,9 @@ def hold(db: Database, rollout: int, *, reason: str = "", now_s: float, actor: s
         return view(session, row)
 
 
+NEVER_OVERRULED = {"settled": "devices would be left in the middle of an update that no gate watches"}
+
+
 def override(db: Database, rollout: int, gate: str, *, reason: str, now_s: float, actor: str) -> RolloutView:
     """From now on the gate counts as ok in this rollout, and says that it was overruled. For an emergency.
 
@@ -72,6 +75,8 @@ def override(db: Database, rollout: int, gate: str, *, reason: str, now_s: float
     too short, Conflict once it is being taken back or has ended.
     """
     _check_gate(gate)
+    if gate in NEVER_OVERRULED:
+        raise Invalid(f"the gate {gate} cannot be overruled: {NEVER_OVERRULED[gate]}", "use promote, hold or abort")
     if len(reason.strip()) < MIN_REASON_CHARACTERS:
         raise Invalid(
             f"a reason of {len(reason.strip())} characters",

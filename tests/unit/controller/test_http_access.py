@@ -213,3 +213,26 @@ def test_the_first_token_is_made_beside_a_controller_that_runs_and_is_used_from_
     assert token not in capsys.readouterr().out
     assert run(["tokens", "revoke", "root", *url]) == 0
     assert run(["tokens", "list", *url]) == 4
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},  # a name that leads to this machine
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://[nonsense"},
+        {"Host": "127.0.0.1.evil.example"},
+    ],
+)
+def test_no_page_of_the_web_may_do_what_everybody_on_the_machine_may(desk: HttpDesk, headers: dict[str, str]) -> None:
+    body = b'{"name": "mine", "role": "admin"}'
+    assert desk.client.post("/tokens", content=body, headers=headers).status_code == 401
+    assert desk.client.get("/devices", headers=headers).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"Host": "localhost:8470"}, {"Origin": "http://127.0.0.1:8470"}, {"Host": "[::1]"}]
+)
+def test_who_is_on_the_machine_may(desk: HttpDesk, headers: dict[str, str]) -> None:
+    assert desk.client.get("/devices", headers=headers).status_code == 200

@@ -163,3 +163,18 @@ def test_attempts_are_counted_anew(going: Depot) -> None:
         query = "SELECT attempts FROM rollout_devices WHERE rollout = 2 ORDER BY device"
         attempts = [row[0] for row in session.connection().exec_driver_sql(query)]
     assert attempts == [1, 1, 1, 1]
+
+
+def test_the_deadlines_of_a_rollout_that_is_carried_on_begin_anew(fleet: Depot) -> None:
+    """They had passed long ago, so it was taken back from everybody in the same moment."""
+    complete(fleet, 1)
+    start(fleet, 2, waves=FULL_FLEET, on_breach="hold", deadline_s=1000.0)
+    fails_to_fetch(fleet, "pi-1")
+    fleet.commit("pi-2", "pi-3", "pi-4")
+    tick(fleet)
+    assert rollouts.get_rollout(fleet.db, 2).state == "held"
+    fleet.now_s += 5000
+    assert again(fleet).rollout.state == "running"
+    fleet.commit("pi-1")
+    tick(fleet)
+    assert rollouts.get_rollout(fleet.db, 2).state == "completed"

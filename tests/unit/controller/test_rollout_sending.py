@@ -212,6 +212,20 @@ def test_late_joiners_come_in_with_the_last_wave_or_are_set_apart() -> None:
     assert "protocol" in joins[1].reason
 
 
+def test_a_late_joiner_has_as_long_as_any_other_to_say_what_it_can_run() -> None:
+    """Its deadline ran from the opening of the wave, and a board that came after it had failed before it spoke."""
+    world = World(make_plan(2, late_joiners="join", min_inferences=10, device_deadline_s=100.0), [["pi-1"]])
+    world.tick()
+    world.settle("pi-1")
+    world.tick(150.0)
+    world.outside["pi-2"] = None
+    world.tick(1.0)
+    world.tick(99.0)
+    assert (world.rollout.state, world.standings["pi-2"]) == ("running", "waiting")
+    world.tick(2.0)
+    assert world.rollout.state == "reverting"
+
+
 def test_without_leave_to_join_nobody_comes_in() -> None:
     world = World(make_plan(2), [["pi-1"]])
     newcomers = [Candidate(device="pi-8", online=True, birth=make_birth())]

@@ -200,3 +200,11 @@ def test_abort_takes_back_earlier_waves_too_where_only_the_last_was_being_taken_
     ended = rollouts.get_rollout(fleet.db, 2)
     assert (ended.state, ended.reason.split(";")[0]) == ("aborted", "aborted by ann: all of it")
     assert [actor for actor, _ in told(fleet, "rollout-aborted")] == ["engine", "ann"]
+
+
+def test_that_devices_have_settled_is_never_overruled(fleet: Depot) -> None:
+    """Or a rollout would be complete with devices in the middle of an update."""
+    start(fleet, 1)
+    with pytest.raises(Invalid, match="the gate settled cannot be overruled") as caught:
+        steering.override(fleet.db, 1, "settled", reason="it takes too long", now_s=fleet.now_s, actor="ann")
+    assert "abort" in caught.value.fix
