@@ -3,21 +3,30 @@
 from wherry.controller.core.gates.conduct import UNLIMITED
 from wherry.controller.core.gates.evidence import Answer, WaveEvidence, named
 from wherry.controller.core.gates.rules import Numbers
+from wherry.controller.core.members import Member
 from wherry.controller.core.standing import FAILED, PENDING, UNCOUNTED
 
 
 def failures(evidence: WaveEvidence) -> Answer:
     """Devices that failed in the whole rollout, as a count and as a share of those reached; the larger limit holds.
 
-    No interval: all that were reached are counted, and nobody else is spoken for.
+    No interval: all that were reached are counted, and nobody else is spoken for. A device of the wave to which
+    nothing was sent yet is not reached, so that a wave that is only begun allows no more than what it has begun.
     """
     plan = evidence.plan
     failed = [entry for entry in evidence.members if entry.standing in FAILED]
-    reached = sum(entry.standing not in UNCOUNTED for entry in evidence.members)
+    reached = sum(_is_reached(entry) for entry in evidence.members)
     allowed = max(plan.max_failures, int(plan.max_failure_share * reached))
     known: Numbers = {"value": len(failed), "limit": allowed, "reached": reached}
     told = f"{len(failed)} of {reached} devices failed, {allowed} allowed"
     return Answer(told, known, named(failed) if failed else "")
+
+
+def _is_reached(member: Member) -> bool:
+    """The version was sent to it, or it has ended without: it may hold the artifact in quarantine."""
+    if member.standing in UNCOUNTED:
+        return False
+    return member.sent is not None or member.standing not in PENDING
 
 
 def settled(evidence: WaveEvidence) -> Answer:

@@ -65,6 +65,7 @@ TEN = {"predictions": dict.fromkeys(range(10), 50)}
 ONE_CLASS = {"predictions": {3: 500}}
 SHIFTED = {"predictions": {**dict.fromkeys(range(9), 8), 9: 30}}
 OK, SILENT, GONE = member("committed"), member("silent"), member("removed")
+UNSENT, ON_IT = member("waiting"), msgspec.structs.replace(given(), standing="in-progress")
 SOME = {"min_inferences": 1}
 FEW = {"latency": sketch(30.0, 49), "before": sketch(10.0)}
 SLOW = {"latency": sketch(30.0), "before": sketch(10.0)}
@@ -84,6 +85,8 @@ ROWS: list[tuple[str, dict[str, Any], list[Member], str, str]] = [
     ("failures", {"max_failure_share": 0.5}, [OK, SILENT], "ok", "1 of 2 devices failed, 1 allowed"),
     ("failures", {"max_failure_share": 0.4}, [OK, SILENT], "breach", "1 of 2 devices failed, 0 allowed"),
     ("failures", {}, [member("incompatible"), GONE], "ok", "0 of 0"),
+    ("failures", {"max_failure_share": 0.1}, [SILENT, *[UNSENT] * 99], "breach", "1 of 1 devices failed, 0 allowed"),
+    ("failures", {"max_failure_share": 0.1}, [SILENT, *[ON_IT] * 9, UNSENT], "ok", "1 of 10 devices failed, 1 allowed"),
     ("settled", {}, [OK, member("in-progress", reason="download")], "wait", "pi-1-in-progress in-progress (download)"),
     ("settled", {}, [OK, GONE], "ok", "1 of 1 devices of the wave have settled"),
     ("devices", {}, [OK], "ok", "1 of 1 needed devices committed"),
