@@ -6,8 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready
-# Two at a time: tests start processes of their own. A file stays together, for what it shares.
-PARALLEL := --numprocesses 2 --dist loadfile
+# Three at a time on two cores: many tests wait for processes of their own. A file stays together, for what it shares.
+PARALLEL := --numprocesses 3 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup broker demo demo-stop test soak check bench generated lock clean
