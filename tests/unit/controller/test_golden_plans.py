@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Tried
-from tests.conftest import Tried
 from tests.support.controller_values import LITERT, LITERT_ONLY, TFLITE, make_birth, make_plan, make_variant
 from tests.support.depot import Depot
 from wherry.controller.core.plan import Target

@@ -1,5 +1,8 @@
 """Plans as people write them: the short forms, and every mistake with its file, its key and its remedy."""
 
+import re
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -90,3 +93,29 @@ def test_a_mistake_is_told_with_its_file_its_key_and_what_to_write(text: str, to
 def test_what_is_not_json_is_told() -> None:
     with pytest.raises(Invalid, match=r"p\.json is not a JSON object"):
         plan("[]", "p.json")
+
+
+PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "rollout-plans.md").read_text()
+ROWS = dict(re.findall(r"^\| `(\w+)` \| ([^|]*) \|", PAGE, re.MULTILINE))
+
+
+def test_every_field_is_on_the_page_with_its_default_and_so_is_the_example() -> None:
+    assert tuple(sorted(ROWS)) == tuple(sorted(RolloutPlan.__struct_fields__))
+    assert f"```toml\n{EXAMPLE}```\n" in PAGE
+    for field in msgspec.structs.fields(RolloutPlan):
+        if isinstance(field.default, int | float | str):
+            assert ROWS[field.name] == (
+                f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
+            )
+        elif field.default is None:
+            assert ROWS[field.name] == "off"
+
+
+@pytest.mark.parametrize(
+    "written", re.findall(r"^\| `(\w+)` \| [^|]* \| ([^|]*) \|", PAGE, re.MULTILINE), ids=lambda row: row[0]
+)
+def test_what_the_page_writes_can_be_read(written: tuple[str, str]) -> None:
+    name, examples = written
+    for example in re.findall(r"`([^`]+)`", examples):
+        if name not in ("model", "windows"):
+            plan(f'model = "digits"\n{name} = {example}')
