@@ -2,12 +2,12 @@
 
 Rules upheld here:
 - Compared is on the same devices, and where hardware decides, within one class of it: a class over the limit is not
-  outvoted by the others. A device on which nothing ran before is held against its class.
+  outvoted by the others. A device on which nothing, or too little, ran before is held against its class.
 - Quantiles are of merged sketches, never averages. Where there is nothing to compare with, nothing is judged.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from wherry.controller.core import intervals
 from wherry.controller.core.behaviour import merged_latency, merged_predictions
@@ -34,7 +34,7 @@ def latency(evidence: WaveEvidence) -> Answer:
 
 def _class_latency(evidence: WaveEvidence, name: str, group: Sequence[Member]) -> Answer:
     plan = evidence.plan
-    before = merged_latency(entry.before.latency for entry in _with_before(evidence, name, group))
+    before = _latency_before(evidence, name, group)
     now = merged_latency(entry.behaviour.latency for entry in group)
     if before.count < plan.min_samples:
         return Answer(f"nothing to compare with on {name}")
@@ -43,11 +43,19 @@ def _class_latency(evidence: WaveEvidence, name: str, group: Sequence[Member]) -
     return _p95(plan, name, now, before)
 
 
-def _with_before(evidence: WaveEvidence, name: str, group: Sequence[Member]) -> Iterable[Member]:
-    """The devices of the wave that answer, else those of it that ran something, else those of earlier waves."""
-    both = [entry for entry in group if entry.before.latency.counts and entry.behaviour.latency.counts]
-    had = both or [entry for entry in group if entry.before.latency.counts]
-    return had or (entry for entry in evidence.members if _hardware(entry) == name)
+def _latency_before(evidence: WaveEvidence, name: str, group: Sequence[Member]) -> LatencySketch:
+    """That of the devices of the wave that answer, else of all of it that ran something, else of all in the class.
+
+    The first of them that has samples enough: the few of one device that answers early are nothing to be held against,
+    and no reason to hold it against nothing.
+    """
+    least = evidence.plan.min_samples
+    had = [entry for entry in group if entry.before.latency.counts]
+    for some in ([entry for entry in had if entry.behaviour.latency.counts], had):
+        before = merged_latency(entry.before.latency for entry in some)
+        if before.count >= least:
+            return before
+    return merged_latency(entry.before.latency for entry in evidence.members if _hardware(entry) == name)
 
 
 def _p95(plan: RolloutPlan, name: str, now: LatencySketch, before: LatencySketch) -> Answer:
@@ -93,7 +101,9 @@ def drift(evidence: WaveEvidence) -> Answer:
     had = [entry for entry in evidence.able if entry.before.predictions]
     both = [entry for entry in had if entry.behaviour.predictions]
     now = merged_predictions(entry.behaviour.predictions for entry in both)
-    before = merged_predictions(entry.before.predictions for entry in both or had)
+    before = merged_predictions(entry.before.predictions for entry in both)
+    if sum(before.values()) < plan.min_samples:  # the devices that answer had few, and all of them may have enough
+        before = merged_predictions(entry.before.predictions for entry in had)
     samples, others = sum(now.values()), sum(before.values())
     if others < plan.min_samples:
         return NOTHING_BEFORE

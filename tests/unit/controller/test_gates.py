@@ -71,6 +71,10 @@ FEW = {"latency": sketch(30.0, 49), "before": sketch(10.0)}
 SLOW = {"latency": sketch(30.0), "before": sketch(10.0)}
 NONE = {"latency": LatencySketch(), "before": sketch(10.0)}
 BARE = {"latency": sketch(30.0, 60), "before": mixed((10.0, 58), (30.0, 2))}
+LITTLE = {"predictions": dict.fromkeys(range(10), 1)}
+SPARSE = member("committed", latency=sketch(30.0, 10), before=sketch(10.0, 10))
+SPARSE_SLOW = member("committed", latency=sketch(30.0, 5000), before=sketch(10.0, 10))
+YET_SILENT = member("committed", before=sketch(10.0, 5000))
 LOST = given(presence="lost", presence_s=-30.0)
 PI, PC = make_birth(), make_birth(machine="x86_64", cpu_count=8)
 FAST_PC = of_class(PC, latency=sketch(10.0, 9000), before=sketch(10.0, 9000))
@@ -116,6 +120,9 @@ ROWS: list[tuple[str, dict[str, Any], list[Member], str, str]] = [
     ("latency", {"max_p95_ratio": 2.0}, [FAST_PC, SLOW_PI], "breach", "3.00 times, 3.00 to 3.00) on aarch64, 4 CPUs"),
     ("latency", {"max_p95_ratio": 2.0}, [FAST_PC, SLOW_NEW_PC], "breach", "on x86_64, 8 CPUs"),
     ("latency", {"max_p95_ratio": 2.0}, [FAST_PC, SLOW_NEW_PI], "ok", "nothing to compare with on aarch64"),
+    ("latency", {"max_p95_ratio": 2.0}, [SPARSE_SLOW, YET_SILENT], "breach", "(3.00 times, 3.00 to 3.00)"),
+    ("latency", {"max_p95_ratio": 2.0}, [SPARSE_SLOW], "ok", "nothing to compare"),
+    ("latency", {"max_p95_ratio": 2.0, **SOME}, [SPARSE, YET_SILENT], "wait", "10 of 50 needed latencies"),
     ("latency", {"max_p95_ratio": 2.0}, [], "ok", "nothing to compare with"),
     ("crashes", {}, [OK], "ok", "sent to nobody"),
     ("crashes", {"max_crash_share": None}, [given(crashes=3)], "ok", "no limit set"),
@@ -146,6 +153,9 @@ ROWS: list[tuple[str, dict[str, Any], list[Member], str, str]] = [
     ),
     ("drift", {"max_prediction_psi": 0.2}, [given(**TEN)], "ok", "nothing to compare"),
     ("drift", {"max_prediction_psi": 0.2, **SOME}, [given(was=TEN)], "wait", "0 of 50 needed answers"),
+    ("drift", {"max_prediction_psi": 0.2}, [given(**ONE_CLASS, was=LITTLE), given(was=TEN)], "breach", "answers"),
+    ("drift", {"max_prediction_psi": 0.2}, [given(**ONE_CLASS, was=LITTLE)], "ok", "nothing to compare"),
+    ("drift", {"max_prediction_psi": 0.2}, [given(**LITTLE, was=LITTLE), given(was=TEN)], "wait", "10 of 50 needed"),
     ("drift", {"max_prediction_psi": 0.2}, [given(was=TEN)], "ok", "the plan asks for no inferences"),
     ("drift", {"max_prediction_psi": 0.2}, [given(was=TEN, **SHIFTED)], "wait", "(chance: up to"),
     ("accuracy", {"min_accuracy": 0.9}, [given(labelled=100, correct=80)], "breach", "80 of 100 labelled inferences"),
