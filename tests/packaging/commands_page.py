@@ -27,6 +27,9 @@ Exit status: 0 well; 1 the command ran and the answer is bad (a rollout did not 
 2 the caller must change something, said in one line on standard error; 3 no controller answers, or what it needs
 is not there; 4 not allowed; 130 interrupted. More: [exit codes](exit-codes.md). With `--json` a command prints JSON
 on standard output and nothing else.
+
+`wherry --install-completion` teaches your shell to complete commands, options and the names of contexts. Which
+controller is called where no `--url` is given: [give access](../how-to/give-access.md).
 """
 
 
