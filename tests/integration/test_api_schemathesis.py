@@ -96,7 +96,7 @@ def test_no_operation_answers_5xx_to_any_caller(
 ) -> None:
     name, config = database
     with _busy_desk(tmp_path, **config) as (desk, storm):
-        storm.blow(scaled(4 if name == "SQLite" else 0, soak=400))
+        storm.blow(scaled(2 if name == "SQLite" else 0, soak=400))
         tried(_told(storm, name))
         assert storm.failed == [], "\n".join(storm.failed[:10])
         assert len(storm.operations) == sum(method != "HEAD" for method, _ in LEAST_ROLE)
