@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,10 @@ from wherry.controller.operations import aliases
 CAREFUL = 'model = "digits"\nversion = 1\nsoak_s = 30\nmin_inferences = 0\nwaves = "1,100%"\nmax_crash_share = "off"\n'
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[HttpDesk]:
+@contextmanager
+def controller(data_dir: Path) -> Iterator[HttpDesk]:
     """Four boards, digits:1 and digits:2; the first is `stable`."""
-    with serving(tmp_path) as desk:
+    with serving(data_dir) as desk:
         depot = Depot.of(desk.db, 1000.0)
         for salt in "ab":
             depot.version(salt)
@@ -29,6 +30,20 @@ def desk(tmp_path: Path) -> Iterator[HttpDesk]:
             depot.device(device)
         aliases.set_alias(desk.db, "digits", "stable", 1, now_s=1000.0, actor="ann")
         yield desk
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[HttpDesk]:
+    with controller(tmp_path) as desk:
+        yield desk
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpDesk]:
+    """For tests that only ask; that nothing was begun by any of them is seen at the end."""
+    with controller(tmp_path_factory.mktemp("quiet")) as desk:
+        yield desk
+        assert begun(desk) == []
 
 
 @pytest.fixture
@@ -46,15 +61,15 @@ def begun(desk: HttpDesk) -> list[int]:
     return [entry["id"] for entry in desk.client.get("/rollouts").json()]
 
 
-def test_a_plan_is_told_in_words_and_sends_nothing(desk: HttpDesk, careful: Path) -> None:
-    typed = rollout(desk, "plan", "digits:1", "--soak-s", "30", "--min-inferences", "0", "--waves", "1,100%",
+def test_a_plan_is_told_in_words_and_sends_nothing(quiet: HttpDesk, careful: Path) -> None:
+    typed = rollout(quiet, "plan", "digits:1", "--soak-s", "30", "--min-inferences", "0", "--waves", "1,100%",
                     "--max-crash-share", "off")  # fmt: skip
-    read = rollout(desk, "plan", "--file", careful)
+    read = rollout(quiet, "plan", "--file", careful)
     assert (typed.status, read.status) == (0, 0)
     assert typed.out == read.out
     assert "wave 2 of 2: 3 devices, not before 30 s from now\n" in read.out
     assert "crashed" not in read.out
-    assert begun(desk) == []
+    assert begun(quiet) == []
 
 
 def test_a_plan_for_a_program_names_every_device_with_its_variant_or_the_reason(desk: HttpDesk) -> None:
@@ -80,11 +95,11 @@ def test_a_device_that_has_not_spoken_yet_is_planned_for_without_a_variant(desk:
     assert (entry["variant"], entry["reason"]) == (None, "has not said what it can run")
 
 
-def test_the_plan_that_is_printed_to_begin_with_is_one(desk: HttpDesk, tmp_path: Path) -> None:
-    printed = rollout(desk, "plan", "--init")
+def test_the_plan_that_is_printed_to_begin_with_is_one(quiet: HttpDesk, tmp_path: Path) -> None:
+    printed = rollout(quiet, "plan", "--init")
     path = tmp_path / "plan.toml"
     path.write_text(printed.out)
-    assert rollout(desk, "plan", "--file", path).out == rollout(desk, "plan", "digits").out
+    assert rollout(quiet, "plan", "--file", path).out == rollout(quiet, "plan", "digits").out
 
 
 def test_of_a_large_wave_the_first_are_named_unless_all_are_wanted(desk: HttpDesk) -> None:
@@ -119,12 +134,12 @@ def test_a_rollout_begins_as_the_file_says_and_options_that_are_typed_override_i
     ],
 )
 def test_the_version_that_is_typed_overrides_that_of_the_file_whichever_way_it_is_named(
-    desk: HttpDesk, tmp_path: Path, written: str, typed: str | None, meant: int
+    quiet: HttpDesk, tmp_path: Path, written: str, typed: str | None, meant: int
 ) -> None:
     path = tmp_path / "plan.toml"
     path.write_text(f'model = "{"other" if typed else "digits"}"\n{written}\n')
-    arguments = ["start", *([typed] if typed else []), "--plan", path, "--paused", "--json"]
-    assert rollout(desk, *arguments).json["plan"]["version"] == meant
+    arguments = ["plan", *([typed] if typed else []), "--file", path, "--json"]
+    assert rollout(quiet, *arguments).json["plan"]["version"] == meant
 
 
 def test_a_kept_plan_is_begun_again_from_json(desk: HttpDesk, tmp_path: Path) -> None:
@@ -154,9 +169,9 @@ def more_boards(desk: HttpDesk, count: int) -> None:
         depot.device(f"pi-x{number}")
 
 
-@pytest.mark.parametrize(("waves", "more"), [("100%", 7), ("11", 7), ("5000", 7)])
-def test_the_whole_fleet_at_once_is_asked_about(desk: HttpDesk, waves: str, more: int) -> None:
-    more_boards(desk, more)
+@pytest.mark.parametrize("waves", ["100%", "11", "5000"])
+def test_the_whole_fleet_at_once_is_asked_about(desk: HttpDesk, waves: str) -> None:
+    more_boards(desk, 7)
     asked = rollout(desk, "start", "digits", "--waves", waves)
     assert (asked.status, begun(desk)) == (2, [])
     assert "nobody is there to confirm" in asked.err
@@ -179,10 +194,10 @@ def test_few_devices_or_a_canary_or_a_target_that_was_chosen_are_not(
     assert begun(desk) == [1]
 
 
-def test_every_field_of_a_plan_has_an_option_that_is_told_with_its_default(desk: HttpDesk) -> None:
+def test_every_field_of_a_plan_has_an_option_that_is_told_with_its_default(quiet: HttpDesk) -> None:
     assert {*HELP, *ONLY_IN_FILES, *ELSEWHERE} == set(RolloutPlan.__struct_fields__)
     for command in ("start", "plan"):
-        told = rollout(desk, command, "--help").out
+        told = rollout(quiet, command, "--help").out
         assert [name for name in HELP if f"--{name.replace('_', '-')}" not in told] == []
 
 
@@ -227,23 +242,25 @@ def test_each_option_sets_its_field_and_no_other(name: str, monkeypatch: pytest.
         (("plan", "--file", "missing.toml"), "cannot read missing.toml: No such file or directory"),
     ],
 )
-def test_a_mistake_is_told_in_one_line_and_sends_nothing(desk: HttpDesk, arguments: tuple[str, ...], told: str) -> None:
-    said = rollout(desk, *arguments)
+def test_a_mistake_is_told_in_one_line_and_sends_nothing(
+    quiet: HttpDesk, arguments: tuple[str, ...], told: str
+) -> None:
+    said = rollout(quiet, *arguments)
     assert (said.status, said.out, said.err.count("\n")) == (2, "", 1)
     assert told in said.err
-    assert begun(desk) == []
+    assert begun(quiet) == []
 
 
-def test_a_mistake_in_a_file_names_the_file_and_the_key(desk: HttpDesk, careful: Path) -> None:
+def test_a_mistake_in_a_file_names_the_file_and_the_key(quiet: HttpDesk, careful: Path) -> None:
     for text, told in (("soak = 5", "no such key: soak; did you mean soak_s?"), ("confidence = 7", "confidence")):
         careful.write_text(CAREFUL + text)
-        said = rollout(desk, "start", "--plan", careful)
-        assert (said.status, begun(desk)) == (2, [])
+        said = rollout(quiet, "start", "--plan", careful)
+        assert (said.status, begun(quiet)) == (2, [])
         assert f"{careful}: {told}" in said.err
     careful.write_bytes(b"\xff\xfe")
-    assert "it is not text in UTF-8" in rollout(desk, "start", "--plan", careful).err
+    assert "it is not text in UTF-8" in rollout(quiet, "start", "--plan", careful).err
 
 
-def test_start_still_explains_what_it_would_do(desk: HttpDesk) -> None:
-    assert rollout(desk, "start", "digits", "--explain").out == rollout(desk, "plan", "digits").out
-    assert begun(desk) == []
+def test_start_still_explains_what_it_would_do(quiet: HttpDesk) -> None:
+    assert rollout(quiet, "start", "digits", "--explain").out == rollout(quiet, "plan", "digits").out
+    assert begun(quiet) == []
