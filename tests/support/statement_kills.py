@@ -2,7 +2,7 @@
 
 A child, forked from the warm process of the test, does the operation on a copy of a database and kills itself with
 SIGKILL before its N-th statement, before a commit, or after one. Between the answer to a statement and the next one
-nothing reaches the database, so these are all the moments that differ. N grows until a child comes through.
+nothing reaches the database, so these are all the moments that differ.
 """
 
 import os
@@ -11,6 +11,8 @@ import signal
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +27,27 @@ Place = Path | str
 
 
 class Moment:
-    """Counts the moments of one engine, and is the end of the process at the one that is wanted."""
+    """Calls `passing` at each moment of one engine, with the name of what it is about to do."""
 
-    def __init__(self, engine: Engine, wanted: int) -> None:
-        self._wanted = wanted
-        self._passed = 0
-        event.listen(engine, "before_cursor_execute", self._pass)
-        event.listen(engine, "commit", self._pass)
-        # Given back to the pool is what follows a commit: it is durable, and nobody has been told.
-        event.listen(engine, "checkin", self._pass)
+    NAMES = {"before_cursor_execute": "statement", "commit": "commit", "checkin": "end"}
+    """Given back to the pool is what follows a commit: it is durable, and nobody has been told."""
 
-    def _pass(self, *_: object) -> None:
-        self._passed += 1
-        if self._passed == self._wanted:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def __init__(self, engine: Engine, passing: Callable[[str], None]) -> None:
+        for happening, name in self.NAMES.items():
+            event.listen(engine, happening, partial(self._pass, passing, name))
+
+    @staticmethod
+    def _pass(passing: Callable[[str], None], name: str, *_: object) -> None:
+        passing(name)
+
+
+def moments(place: Place, operate: Operate) -> list[str]:
+    """What the operation does to the database, by name, when nobody kills it."""
+    told: list[str] = []
+    with opened(place) as db:
+        Moment(db.engine, told.append)
+        operate(db)
+        return list(told)
 
 
 def killed(place: Place, operate: Operate, at: int) -> bool:
@@ -58,7 +67,13 @@ def _operate_and_leave(place: Place, operate: Operate, at: int) -> None:
     status = 1
     try:
         engine = make_engine(place)
-        Moment(engine, at)
+        passed = count(1)
+
+        def die_in_time(_name: str) -> None:
+            if next(passed) == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        Moment(engine, die_in_time)
         operate(Database(engine))
         status = 0
     finally:
