@@ -119,7 +119,7 @@ def test_negative_control_a_route_that_breaks_is_found(
     monkeypatch.setattr(http_desk, "make_app", _with_a_broken_route)
     monkeypatch.setitem(LEAST_ROLE, ("GET", "/broken"), "viewer")
     with _busy_desk(tmp_path) as (_desk, storm):
-        storm.blow(4, only="/broken")
+        storm.blow(2, only="/broken")
         tried(_told(storm, "SQLite"))
         assert storm.failed
         assert all("/broken" in line and "500" in line for line in storm.failed)

@@ -18,6 +18,8 @@ from wherry.controller.http.bodies import MAX_JSON_BYTES
 from wherry.controller.http.openapi_bodies import BODIES
 from wherry.controller.http.problems import MEDIA_TYPE
 
+pytestmark = pytest.mark.slow
+
 NAMES = {
     "model": "digits", "version": "1", "alias": "stable", "device": "pi-1", "slot": "main", "rollout": "1",
     "conversion": "1", "gate": "latency", "name": "hall",
