@@ -147,7 +147,7 @@ def _told(rollout: dict[str, Any], *, as_json: bool) -> None:
         show.as_json(rollout)
         return
     show.say(headline(rollout) if rollout["state"] != "queued" else _queued(rollout))
-    if rollout["live"] or rollout["state"] == "queued":
+    if rollout["live"]:
         typer.echo(f"watch it with: wherry rollout watch {rollout['id']}")
 
 
