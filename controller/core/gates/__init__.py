@@ -4,26 +4,28 @@ A gate looks at the evidence and answers in words and numbers; its rule makes ok
 so that a stored verdict can be made again. All must be ok to promote; one breach stops the rollout. A new gate is one
 function, one rule, and one row in each of `GATES` and `rules.RULES`.
 
-Failures are counted over the whole rollout; every other figure is that of the open wave, so that good
-early waves cannot hide a bad late one. A gate that an operator has overruled is ok, and says what it would have said.
+Failures are counted over the whole rollout. How the version behaves is asked of the open wave and of each earlier one
+by itself, so that none hides another; how far a wave is, and how much was seen, of the open wave alone. A gate that an
+operator has overruled is ok, and says what it would have said.
 """
 
 from wherry.controller.core.gates import comparison, conduct, course
 from wherry.controller.core.gates.evidence import Answer, Gate, GateResult, WaveEvidence
 from wherry.controller.core.gates.rules import OVERRULED, Verdict, verdict_of
+from wherry.controller.core.gates.waves import each_wave
 from wherry.controller.core.members import Override
 
 __all__ = ["GATES", "GateResult", "Verdict", "WaveEvidence", "judge", "verdict_of"]
 
 GATES: tuple[tuple[str, Gate], ...] = (
     ("failures", course.failures),
-    ("crashes", conduct.crashes),
-    ("errors", conduct.errors),
-    ("latency", comparison.latency),
-    ("memory", comparison.memory),
-    ("drift", comparison.drift),
-    ("accuracy", conduct.accuracy),
-    ("connection", conduct.connection),
+    ("crashes", each_wave("crashes", conduct.crashes)),
+    ("errors", each_wave("errors", conduct.errors)),
+    ("latency", each_wave("latency", comparison.latency)),
+    ("memory", each_wave("memory", comparison.memory)),
+    ("drift", each_wave("drift", comparison.drift)),
+    ("accuracy", each_wave("accuracy", conduct.accuracy)),
+    ("connection", each_wave("connection", conduct.connection)),
     ("deadline", course.deadline),
     ("settled", course.settled),
     ("devices", course.devices),

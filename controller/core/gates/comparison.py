@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from wherry.controller.core import intervals
 from wherry.controller.core.behaviour import merged_latency, merged_predictions
 from wherry.controller.core.gates.conduct import UNLIMITED, worst
-from wherry.controller.core.gates.evidence import Answer, WaveEvidence, numbers
+from wherry.controller.core.gates.evidence import Answer, WaveEvidence, hardware, numbers
 from wherry.controller.core.gates.rules import Numbers
 from wherry.controller.core.intervals import Interval
 from wherry.controller.core.members import Member
@@ -55,7 +55,7 @@ def _latency_before(evidence: WaveEvidence, name: str, group: Sequence[Member]) 
         before = merged_latency(entry.before.latency for entry in some)
         if before.count >= least:
             return before
-    return merged_latency(entry.before.latency for entry in evidence.members if _hardware(entry) == name)
+    return evidence.latency_before.get(name, LatencySketch())
 
 
 def _p95(plan: RolloutPlan, name: str, now: LatencySketch, before: LatencySketch) -> Answer:
@@ -126,15 +126,8 @@ def _classes(members: Sequence[Member]) -> list[tuple[str, list[Member]]]:
     """Members by class of hardware, by name."""
     found: dict[str, list[Member]] = {}
     for member in members:
-        found.setdefault(_hardware(member), []).append(member)
+        found.setdefault(hardware(member), []).append(member)
     return sorted(found.items())
-
-
-def _hardware(member: Member) -> str:
-    birth = member.birth
-    if birth is None:
-        return "unknown hardware"
-    return ", ".join((birth.machine, f"{birth.cpu_count} CPUs", *birth.accelerators))
 
 
 def _ends(found: Interval) -> str:

@@ -1,14 +1,18 @@
 """What gates are given, and what they answer."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
+from msgspec.structs import replace
+
+from wherry.controller.core.behaviour import merged_latency
 from wherry.controller.core.gates.rules import Numbers, Verdict
 from wherry.controller.core.intervals import Interval
 from wherry.controller.core.members import Member, Rollout
 from wherry.controller.core.plan import RolloutPlan
 from wherry.controller.core.standing import PENDING, UNCOUNTED
+from wherry.protocol.latency import LatencySketch
 from wherry.protocol.types import Struct
 
 
@@ -33,11 +37,15 @@ class Answer(Struct, frozen=True):
 
 
 class WaveEvidence(Struct, frozen=True, kw_only=True, dict=True):
-    """`members` are of all waves opened so far, with the standing that they have at `now_s`."""
+    """`members` are of all waves opened so far, with the standing that they have at `now_s`.
+
+    Of an earlier wave by itself it is made by `earlier`, and `whole` is what it was made of.
+    """
 
     rollout: Rollout
     members: tuple[Member, ...]
     now_s: float
+    whole: "WaveEvidence | None" = None
 
     @property
     def plan(self) -> RolloutPlan:
@@ -46,8 +54,35 @@ class WaveEvidence(Struct, frozen=True, kw_only=True, dict=True):
     @cached_property
     def able(self) -> list[Member]:
         """Those of the open wave that count."""
-        wave = self.rollout.wave
-        return [entry for entry in self.members if entry.wave == wave and entry.standing not in UNCOUNTED]
+        return self.by_wave.get(self.rollout.wave, [])
+
+    @cached_property
+    def earlier(self) -> list["WaveEvidence"]:
+        """Each earlier wave that has devices which count, as if it were the open one."""
+        before = sorted(wave for wave in self.by_wave if wave < self.rollout.wave)
+        return [replace(self, rollout=replace(self.rollout, wave=wave), whole=self) for wave in before]
+
+    @cached_property
+    def by_wave(self) -> Mapping[int, list[Member]]:
+        """Those that count, by wave: told apart once, since they may be many."""
+        if self.whole is not None:
+            return self.whole.by_wave
+        found: dict[int, list[Member]] = {}
+        for entry in self.members:
+            if entry.standing not in UNCOUNTED:
+                found.setdefault(entry.wave, []).append(entry)
+        return found
+
+    @cached_property
+    def latency_before(self) -> Mapping[str, LatencySketch]:
+        """What ran before on all members, by class of hardware."""
+        if self.whole is not None:
+            return self.whole.latency_before
+        found: dict[str, list[LatencySketch]] = {}
+        for entry in self.members:
+            if entry.before.latency.counts:
+                found.setdefault(hardware(entry), []).append(entry.before.latency)
+        return {name: merged_latency(sketches) for name, sketches in found.items()}
 
     @cached_property
     def is_over(self) -> bool:
@@ -56,6 +91,14 @@ class WaveEvidence(Struct, frozen=True, kw_only=True, dict=True):
         if any(entry.standing in PENDING for entry in able):
             return False
         return self.now_s - max((entry.standing_s for entry in able), default=0.0) >= self.plan.soak_s
+
+
+def hardware(member: Member) -> str:
+    """The class of hardware that the device is of, as an operator would name it."""
+    birth = member.birth
+    if birth is None:
+        return "unknown hardware"
+    return ", ".join((birth.machine, f"{birth.cpu_count} CPUs", *birth.accelerators))
 
 
 Gate = Callable[[WaveEvidence], Answer]

@@ -24,6 +24,11 @@ def verdict_of(gate: str, known: Numbers) -> Verdict:
     return "ok" if not known or OVERRULED in known else rule(known)
 
 
+def lacks_samples(known: Numbers) -> bool:
+    """Whether there is no figure yet, or one of too few inferences to be judged."""
+    return bool(known) and ("value" not in known or ("samples" in known and _are_few(known)))
+
+
 def _at_most(known: Numbers) -> Verdict:
     """Whether the figure is over the limit, as far as can be told."""
     if _of(known, "low") > _of(known, "limit"):

@@ -248,3 +248,53 @@ def test_good_early_waves_do_not_hide_a_bad_one() -> None:
     members = (member("committed", inferences=9000), member("committed", wave=2, inferences=50, errors=50))
     evidence = WaveEvidence(rollout=open_wave(make_plan(), 2), members=members, now_s=100.0)
     assert said("errors", evidence).verdict == "breach"
+
+
+IN_WAVE_2 = msgspec.structs.replace(given(inferences=9000, memory_bytes=100, was={"memory_bytes": 100}), wave=2)
+BAD_CANARIES: list[tuple[str, dict[str, Any], Member]] = [
+    ("crashes", {}, given(crashes=20)),
+    ("errors", {}, given(inferences=100, errors=1000)),
+    ("connection", {}, given(presence="lost", presence_s=-30.0)),
+    ("latency", {"max_p95_ratio": 2.0}, member("committed", **SLOW)),
+    ("memory", {"max_memory_ratio": 1.5}, given(memory_bytes=160, was={"memory_bytes": 100})),
+    ("drift", {"max_prediction_psi": 0.2}, given(**ONE_CLASS, was=TEN)),
+    ("accuracy", {"min_accuracy": 0.9}, given(labelled=100, correct=80)),
+]
+
+
+@pytest.mark.parametrize(("gate", "limits", "canary"), BAD_CANARIES)
+def test_a_canary_that_goes_bad_after_the_next_wave_was_opened_is_a_breach(
+    gate: str, limits: dict[str, Any], canary: Member
+) -> None:
+    members = (canary, *[IN_WAVE_2] * 99)
+    answer = said(gate, WaveEvidence(rollout=open_wave(make_plan(**limits), 2), members=members, now_s=100.0))
+    assert (answer.verdict, answer.evidence["wave"]) == ("breach", 1)
+    assert answer.reason.startswith("wave 1: ")
+
+
+@pytest.mark.parametrize(("gate", "limits", "canary"), BAD_CANARIES)
+def test_without_the_bad_canary_there_is_no_breach(gate: str, limits: dict[str, Any], canary: Member) -> None:
+    """The negative control: of the devices above only the canary is to blame."""
+    rollout = open_wave(make_plan(**limits), 2)
+    assert said(gate, WaveEvidence(rollout=rollout, members=(IN_WAVE_2,) * 99, now_s=100.0)).verdict == "ok"
+
+
+def test_a_canary_that_is_not_counted_any_more_speaks_no_more() -> None:
+    released = msgspec.structs.replace(given(crashes=20), standing="released")
+    evidence = WaveEvidence(rollout=open_wave(make_plan(), 2), members=(released, IN_WAVE_2), now_s=100.0)
+    assert said("crashes", evidence).verdict == "ok"
+
+
+def test_samples_of_an_earlier_wave_are_not_waited_for_again() -> None:
+    """An operator promoted it without them."""
+    canary = given(labelled=3, correct=3)
+    rest = msgspec.structs.replace(given(labelled=100, correct=95), wave=2)
+    rollout = open_wave(make_plan(min_accuracy=0.9, min_inferences=1), 2)
+    assert said("accuracy", WaveEvidence(rollout=rollout, members=(canary, rest), now_s=100.0)).verdict == "ok"
+    assert said("accuracy", WaveEvidence(rollout=rollout, members=(rest,), now_s=100.0)).verdict == "ok"
+
+
+def test_a_canary_that_has_just_gone_is_waited_for() -> None:
+    canary = given(presence="lost", presence_s=-10.0)
+    evidence = WaveEvidence(rollout=open_wave(make_plan(), 2), members=(canary, IN_WAVE_2), now_s=100.0)
+    assert said("connection", evidence).verdict == "wait"
