@@ -3,7 +3,8 @@
 Rules upheld here:
 - A wave is opened only when every gate of the wave before is ok. Silence is never ok.
 - A breach acts at once, also while paused: `hold` ends the rollout; `revert` takes the version back from
-  every device that it was ever sent to, whatever that device says.
+  every device that it was ever sent to, whatever that device says. A deadline that passes for want of evidence alone
+  is always `hold`: nothing speaks against the version.
 - A rollout that is held or aborted leaves nobody behind who would begin, or finish, without a gate that
   watches: who has not settled is given back what it had. Only a rollback that is held is left to those
   who come late, since what they had is what everybody was to leave.
@@ -28,7 +29,7 @@ from wherry.controller.core.candidate import Candidate
 from wherry.controller.core.compatibility import Fit, Misfit, choose
 from wherry.controller.core.gates import GateResult, WaveEvidence, judge
 from wherry.controller.core.members import LIVE, End, Member, Rollout
-from wherry.controller.core.standing import AT_REST, FAILED, UNSETTLED, stand
+from wherry.controller.core.standing import AT_REST, FAILED, ON_THE_WAY, UNSETTLED, stand
 from wherry.protocol.up.reported import SlotReport
 
 RATE_PERIOD_S = 60.0
@@ -167,7 +168,7 @@ def _is_due(rollout: Rollout, member: Member, now_s: float) -> bool:
 def _stop(rollout: Rollout, members: Sequence[Member], breaches: Sequence[GateResult]) -> list[Action]:
     reason = "; ".join(f"{breach.gate}: {breach.reason}" for breach in breaches)
     told = f"wave {rollout.wave} of {rollout.wave_count}: {reason}"
-    if rollout.plan.on_breach == "hold":
+    if rollout.plan.on_breach == "hold" or _wants_evidence(members, breaches):
         recalled = _recall(members) if rollout.kind == "rollout" else []
         return [*recalled, Finish(state="held", reason=told)]
     if rollout.plan.on_breach == "revert-wave" and rollout.wave > 1:
@@ -178,9 +179,23 @@ def _stop(rollout: Rollout, members: Sequence[Member], breaches: Sequence[GateRe
     return [Revert(ending="reverted", reason=told, restore_from=first), *_restore(_concerned(members, first))]
 
 
+def _wants_evidence(members: Sequence[Member], breaches: Sequence[GateResult]) -> bool:
+    """Nothing but time is against the version: no device is still trying it, and whatever waits waits for evidence.
+
+    One that is still trying it when the time is over is silent, and silence is failure.
+    """
+    return all(breach.gate == "deadline" for breach in breaches) and not any(
+        entry.standing in ON_THE_WAY for entry in members
+    )
+
+
 def _concerned(members: Sequence[Member], restore_from: int) -> list[Member]:
-    """From whom the version is taken back: who has not settled would go on without a gate that watches."""
-    return [entry for entry in members if entry.wave >= restore_from or entry.standing in UNSETTLED]
+    """From whom the version is taken back: who has not settled would go on without a gate that watches.
+
+    One that was removed would find the version in its document when it returns.
+    """
+    gone = {*UNSETTLED, "removed"}
+    return [entry for entry in members if entry.wave >= restore_from or entry.standing in gone]
 
 
 def _restore(members: Sequence[Member]) -> list[Action]:
@@ -196,7 +211,7 @@ def _take_back(rollout: Rollout, members: Sequence[Member], now_s: float) -> lis
     restores = _restore(_concerned(members, rollout.restore_from))
     if restores:
         return restores
-    taken = [entry for entry in members if entry.restored is not None and entry.standing != "released"]
+    taken = [entry for entry in members if entry.restored is not None and entry.wave > 0]
     missing = [entry for entry in taken if not is_back(entry)]
     overdue = [entry for entry in missing if _overdue(entry, now_s - rollout.plan.device_deadline_s)]
     if len(overdue) < len(missing):

@@ -29,7 +29,10 @@ from wherry.protocol.up.reported import SlotReport
 
 FAILED: frozenset[Standing] = frozenset({"rejected", "reverted", "silent"})
 PENDING: frozenset[Standing] = frozenset({"waiting", "sent", "in-progress", "retrying"})
-UNSETTLED: frozenset[Standing] = frozenset({"sent", "in-progress", "retrying", "silent"})
+ON_THE_WAY: frozenset[Standing] = frozenset({"sent", "in-progress", "retrying"})
+"""Sent the version, and not at the end of the attempt."""
+
+UNSETTLED: frozenset[Standing] = ON_THE_WAY | {"silent"}
 """Sent the version, and not known to have ended with it: a silent one may still begin when it returns."""
 
 UNCOUNTED: frozenset[Standing] = frozenset({"incompatible", "removed", "released"})
@@ -37,6 +40,8 @@ UNCOUNTED: frozenset[Standing] = frozenset({"incompatible", "removed", "released
 
 AT_REST = ("empty", "running", "safe-mode")
 """Phases of a slot in which nothing is being tried."""
+
+GONE = "the device was removed from the fleet"
 
 
 class Place(Struct, frozen=True, kw_only=True):
@@ -49,7 +54,7 @@ def stand(rollout: Rollout, member: Member, now_s: float, *, shut: str = "") -> 
     if member.wave == 0 or member.restored is not None:
         return Place(standing=member.standing, reason=member.reason)
     if not member.known:
-        return Place(standing="removed", reason="the device was removed from the fleet")
+        return Place(standing="removed", reason=GONE)
     if member.sent is None:
         return _before_sending(rollout, member, now_s, shut)
     if member.sent.attempts == 0 and quarantine_reason(member.report, member.sent.assignment.artifact) is None:

@@ -118,8 +118,18 @@ def _revert(session: Session, row: RolloutRow, action: Revert, now_s: float) -> 
 
 def _restore(session: Session, row: RolloutRow, action: Restore, now_s: float) -> None:
     entry = session.get_one(RolloutDeviceRow, (row.id, action.device))
-    order = want(session, action.device, row.slot, assignment(entry.previous), now_s=now_s)
+    order = (0, 0)
+    if _is_still_asked(session, row, entry):
+        order = want(session, action.device, row.slot, assignment(entry.previous), now_s=now_s)
     (entry.restored_epoch, entry.restored_generation), entry.restored_s = order, now_s
+
+
+def _is_still_asked(session: Session, row: RolloutRow, entry: RolloutDeviceRow) -> bool:
+    """Not one that has left the fleet, where its document names the version no more: it has another, or none."""
+    device = session.get_one(DeviceRow, entry.device)
+    if entry.wave > 0 and device.removed_s is None and device.decommissioned_s is None:
+        return True
+    return assignment_of(session.get(DesiredRow, entry.device), row.slot) == assignment(entry.sent)
 
 
 def _finish(session: Session, row: RolloutRow, action: Finish, now_s: float) -> None:

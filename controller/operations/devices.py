@@ -24,6 +24,7 @@ from wherry.controller.operations.fleet import (
 )
 from wherry.controller.operations.readings import Reading, readings
 from wherry.controller.operations.registry import find_version
+from wherry.controller.operations.release import withdraw
 from wherry.controller.store.database import Database
 from wherry.controller.store.tables import DesiredRow, DeviceRow, EventRow, LogRow, TelemetryRow
 from wherry.protocol.down.desired import Assignment
@@ -178,8 +179,8 @@ def decommission(db: Database, device: str, *, reason: str = "", now_s: float, a
     """Take it out of service until `recommission`, although it may speak: no target means it, nothing is asked of it.
 
     Its document asks for nothing more, so that nothing old is asked of it later; it goes on with what it runs. Rollouts
-    count it as removed. Its telemetry and logs are not kept. Idempotent. Raises NotFound. Afterwards the caller clears
-    its document on the broker.
+    count it as removed, also when it is taken in again. Its telemetry and logs are not kept. Idempotent. Raises
+    NotFound. Afterwards the caller clears its document on the broker.
     """
     with db.write() as session:
         row = find_device(session, device)
@@ -187,6 +188,7 @@ def decommission(db: Database, device: str, *, reason: str = "", now_s: float, a
             row.decommissioned_s = now_s
             for entry in assignments(session.get(DesiredRow, device)):
                 want(session, device, entry.slot, None, now_s=now_s)
+            withdraw(session, device, now_s=now_s)
             audit.record(session, "device-decommissioned", device, now_s=now_s, actor=actor, reason=reason)
             session.flush()
         return device_view(session, device)
@@ -206,12 +208,14 @@ def recommission(db: Database, device: str, *, now_s: float, actor: str) -> Devi
 def remove_device(db: Database, device: str, *, now_s: float, actor: str) -> None:
     """Forget a device until it is heard from again. Idempotent. Raises NotFound where it never was.
 
+    Rollouts that it was in go on without it, also when it is heard from again.
     Afterwards the caller clears its retained topics, or the broker will speak for it once more.
     """
     with db.write() as session:
         row = find_known(session, device)
         if row.removed_s is None:
             row.removed_s = now_s
+            withdraw(session, device, now_s=now_s)
             audit.record(session, "device-removed", device, now_s=now_s, actor=actor)
 
 

@@ -1,9 +1,10 @@
-"""Devices taken out of a rollout that goes on for the others.
+"""Devices taken out of a rollout that goes on for the others: by an operator, or since they leave the fleet.
 
 Rules upheld here:
 - Who has not settled is given back what it had, as at every other end of a rollout, so that nobody begins unwatched.
   A rollback gives nothing back: its devices are on the way to where everybody is to go.
-- Who was taken out counts neither as success nor as failure, and does not come back as a late joiner.
+- Who was taken out counts neither as success nor as failure, and does not come back as a late joiner: also not when
+  it comes back to the fleet, where what it was sent long ago would be overdue at once.
 """
 
 from collections.abc import Collection
@@ -11,13 +12,14 @@ from collections.abc import Collection
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from wherry.controller.core.standing import UNSETTLED
+from wherry.controller.core.members import LIVE, Standing
+from wherry.controller.core.standing import GONE, UNSETTLED
 from wherry.controller.operations import audit
 from wherry.controller.operations.carry_out import new_entry
-from wherry.controller.operations.documents import want
+from wherry.controller.operations.documents import assignment_of, want
 from wherry.controller.operations.members import assignment
 from wherry.controller.operations.overlap import meant
-from wherry.controller.store.tables import RolloutDeviceRow, RolloutRow
+from wherry.controller.store.tables import DesiredRow, RolloutDeviceRow, RolloutRow
 
 
 def release(
@@ -35,6 +37,18 @@ def release(
     return left
 
 
+def withdraw(session: Session, device: str, *, now_s: float) -> None:
+    """Take a device that leaves the fleet out of every rollout that may still do something to it."""
+    inside = (
+        select(RolloutDeviceRow, RolloutRow)
+        .join(RolloutRow, RolloutRow.id == RolloutDeviceRow.rollout)
+        .where(RolloutDeviceRow.device == device, RolloutDeviceRow.wave > 0, RolloutRow.state.in_((*LIVE, "held")))
+    )
+    for entry, row in session.execute(inside).all():
+        _set_apart(session, row, entry, "removed", GONE, now_s)
+    session.flush()
+
+
 def _release_members(
     session: Session, row: RolloutRow, devices: set[str], reason: str, now_s: float
 ) -> tuple[bool, list[str]]:
@@ -42,12 +56,19 @@ def _release_members(
     entries = session.scalars(inside.order_by(RolloutDeviceRow.wave, RolloutDeviceRow.position)).all()
     out = [entry for entry in entries if entry.device in devices]
     for entry in out:
-        unsettled = entry.standing in UNSETTLED and entry.sent is not None and entry.restored_s is None
-        if unsettled and row.kind == "rollout":
-            order = want(session, entry.device, row.slot, assignment(entry.previous), now_s=now_s)
-            (entry.restored_epoch, entry.restored_generation), entry.restored_s = order, now_s
-        entry.wave, entry.standing, entry.reason, entry.standing_s = 0, "released", reason, now_s
+        _set_apart(session, row, entry, "released", reason, now_s)
     return len(out) < len(entries), [entry.device for entry in out]
+
+
+def _set_apart(
+    session: Session, row: RolloutRow, entry: RolloutDeviceRow, standing: Standing, reason: str, now_s: float
+) -> None:
+    unsettled = entry.standing in UNSETTLED and entry.sent is not None and entry.restored_s is None
+    asked = assignment_of(session.get(DesiredRow, entry.device), row.slot)
+    if unsettled and row.kind == "rollout" and asked == assignment(entry.sent):
+        order = want(session, entry.device, row.slot, assignment(entry.previous), now_s=now_s)
+        (entry.restored_epoch, entry.restored_generation), entry.restored_s = order, now_s
+    entry.wave, entry.standing, entry.reason, entry.standing_s = 0, standing, reason, now_s
 
 
 def _release_meant(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session, aliased
 
-from wherry.controller.core.standing import FAILED, PENDING, quarantine_reason
+from wherry.controller.core.standing import FAILED, GONE, PENDING, quarantine_reason
 from wherry.controller.errors import Conflict
 from wherry.controller.operations import audit
 from wherry.controller.operations.carry_out import step
@@ -46,6 +46,7 @@ def retry_failed(db: Database, rollout: int, *, reason: str = "", now_s: float, 
         entries = _entries(session, row)
         _refuse_ended(row, entries)
         left = {entry.device: why for entry, device in entries if (why := _reason_against(row, entry, device))}
+        left |= _gone(session, row)
         again = [entry for entry, _ in entries if _is_wanted(row, entry) and entry.device not in left]
         if row.state == "held":
             _reopen(session, row, entries, again, left, now_s)
@@ -83,9 +84,16 @@ def _reason_against(row: RolloutRow, entry: RolloutDeviceRow, device: DeviceRow)
     if sent is None:
         return entry.reason or "it was never sent the version"
     if device.removed_s is not None or device.decommissioned_s is not None:
-        return "the device was removed from the fleet"
+        return GONE
     found_bad = quarantine_reason(report_of(device, row.slot), sent.artifact)
     return f"in quarantine on the device: {found_bad}" if found_bad is not None else ""
+
+
+def _gone(session: Session, row: RolloutRow) -> dict[str, str]:
+    """Those that have left the fleet since they were sent the version."""
+    entry = RolloutDeviceRow
+    gone = select(entry.device, entry.reason).where(entry.rollout == row.id, entry.standing == "removed")
+    return {device: reason for device, reason in session.execute(gone.where(entry.sent.is_not(None)))}
 
 
 def _refuse_ended(row: RolloutRow, entries: Sequence[Entry]) -> None:
