@@ -45,7 +45,8 @@ def page() -> str:
 def _section(path: str, node: Any) -> Iterator[str]:
     about = re.sub(r"^(Example[^:]*): (.*)$", r"\1: `\2`", node.help.strip(), flags=re.MULTILINE)
     yield from (f"## {path}", "", f"    {path}{_form(node)}", "", about, "")
-    rows = [_row(parameter) for parameter in node.params if parameter.name != "help"]
+    shown = [parameter for parameter in node.params if not getattr(parameter, "hidden", False)]
+    rows = [_row(parameter) for parameter in shown if parameter.name != "help"]
     if rows:
         yield from ("| argument or option | default | meaning |", "|---|---|---|", *rows, "")
     for name, child in getattr(node, "commands", {}).items():

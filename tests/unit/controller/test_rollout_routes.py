@@ -122,7 +122,7 @@ def test_a_slot_is_pinned_listed_and_let_go(desk: HttpDesk) -> None:
 
 @pytest.mark.parametrize(
     ("path", "status"),
-    [("/devices/pi-9/pins/main", 404), ("/devices/PI/pins/main", 422), ("/devices/pi-1/pins/%00", 422)],
+    [("/devices/pi-9/pins/main", 404), ("/devices/PI/pins/main", 422), ("/devices/pi-1/pins/%00", 404)],
 )
 def test_a_pin_is_of_a_device_and_a_slot(desk: HttpDesk, path: str, status: int) -> None:
     assert desk.client.put(path, content=msgspec.json.encode({"reason": REASON})).status_code == status
