@@ -24,7 +24,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "reference" / "http-api.md"
 
 HEADING = """# The HTTP API
 
-Made from the routes of the controller by `make generated`. OpenAPI, with bodies and examples: `GET /api/v1/openapi.json`.
+Made from the routes of the controller by `make generated`. OpenAPI, with bodies: `GET /api/v1/openapi.json`.
 
 Bodies are JSON. Fields that are not known are ignored, as on the wire. Moments are seconds since 1970.
 Whatever goes wrong is a problem of RFC 9457 (`application/problem+json`) with `status`, `title`, `detail`, and
