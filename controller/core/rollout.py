@@ -102,7 +102,19 @@ def _restand(rollout: Rollout, member: Member, now_s: float, shut: str) -> Membe
 def judged(rollout: Rollout, members: Sequence[Member], now_s: float) -> tuple[GateResult, ...]:
     """What the gates say of the open wave. `members` stand as they do at `now_s`."""
     opened = tuple(entry for entry in members if 0 < entry.wave <= rollout.wave)
-    return judge(WaveEvidence(rollout=rollout, members=opened, now_s=now_s))
+    results = judge(WaveEvidence(rollout=rollout, members=opened, now_s=now_s))
+    if opened or rollout.wave == rollout.wave_count or not any(entry.wave > rollout.wave for entry in members):
+        return results
+    return tuple(_wait_for_operator(rollout, result) for result in results)
+
+
+def _wait_for_operator(rollout: Rollout, result: GateResult) -> GateResult:
+    """Where everybody was taken out of the open waves: no evidence for the others, and none against the version."""
+    if result.gate != "devices" or result.verdict != "breach":
+        return result
+    told = f"nobody is left in wave {rollout.wave}: open the next one by hand, or abort"
+    numbers = {**result.evidence, "possible": result.evidence["needed"]}  # the next wave may speak
+    return GateResult(gate=result.gate, verdict="wait", reason=told, evidence=numbers)
 
 
 def _join(rollout: Rollout, members: Sequence[Member], newcomers: Iterable[Candidate]) -> list[Action]:
