@@ -115,13 +115,14 @@ def _has_released(session: Session, row: RolloutRow) -> bool:
 
 
 def _version_before(session: Session, model: str, slot: str) -> int:
-    """The current version is that of the newest rollout not taken back; before it, the last completed other.
+    """The current version is that of the newest rollout not, or not everywhere, taken back; before it, the last
+    completed other.
 
     After a rollback nothing is before: it would be the version that was just left. Raises Conflict.
     """
     wanted = select(RolloutRow).where(RolloutRow.model == model, RolloutRow.slot == slot)
-    standing = wanted.where(RolloutRow.state.in_(("running", "paused", "held", "completed")))
-    rows = session.scalars(standing.order_by(RolloutRow.id.desc())).all()
+    begun = wanted.where(RolloutRow.state != "queued").order_by(RolloutRow.id.desc())
+    rows = [row for row in session.scalars(begun) if _has_stayed(session, row)]
     if rows and rows[0].kind == "rollback":
         raise Conflict(
             f"{model!r} was rolled back last, to {model}:{rows[0].version}",
@@ -131,6 +132,15 @@ def _version_before(session: Session, model: str, slot: str) -> int:
         if row.state == "completed" and row.version != rows[0].version:
             return row.version
     raise Conflict(f"{model!r} has no earlier completed rollout", f"name the version: wherry rollback {model} --to 1")
+
+
+def _has_stayed(session: Session, row: RolloutRow) -> bool:
+    """Devices run its version, or are on their way from it: it is what is to be left."""
+    if row.state not in ("aborted", "reverted"):
+        return True
+    entry = RolloutDeviceRow
+    kept = select(entry.device).where(entry.rollout == row.id, entry.wave > 0, entry.standing == "committed")
+    return session.scalars(kept.where(entry.restored_s.is_(None)).limit(1)).first() is not None
 
 
 def _having(session: Session, meant: list[Candidate], model: str, slot: str) -> list[Candidate]:

@@ -5,9 +5,10 @@ import pytest
 from tests.support.controller_values import LITERT_ONLY, TFLITE, make_variant
 from tests.support.depot import FLEET, Depot
 from tests.unit.controller.test_rollouts import complete, start, tick
-from wherry.controller.core.plan import Target
+from wherry.controller.core.gates import verdict_of
+from wherry.controller.core.plan import FULL_FLEET, Target
 from wherry.controller.errors import Conflict, NotFound
-from wherry.controller.operations import rollouts
+from wherry.controller.operations import rollouts, steering
 from wherry.controller.operations.rollback import rollback
 from wherry.controller.operations.rollouts import RolloutView
 
@@ -107,17 +108,56 @@ def test_a_rollback_of_some_devices_takes_them_out_of_a_rollout_that_goes_on_for
     assert wanted(fleet) == ["digits:2", "digits:1", "digits:1", "digits:2"]
 
 
-def test_a_rollout_whose_only_canary_is_taken_out_has_no_evidence_to_go_on_with(fleet: Depot) -> None:
+def test_a_rollout_whose_only_canary_is_taken_out_waits_for_an_operator(fleet: Depot) -> None:
     complete(fleet, 1)
     start(fleet, 2)
     back(fleet, 1, Target(devices=("pi-1",)))
     tick(fleet)
     fleet.commit("pi-1")
     tick(fleet)
-    ended = rollouts.get_rollout(fleet.db, 2)
-    assert ended.state == "reverted"
-    assert "no evidence" in ended.reason
+    waiting = rollouts.get_rollout(fleet.db, 2)
+    told = next(gate for gate in waiting.gates if gate.gate == "devices")
+    assert (waiting.state, waiting.wave, told.verdict) == ("running", 1, "wait")
+    assert verdict_of(told.gate, told.evidence) == "wait"
+    assert told.reason == "nobody is left in wave 1: open the next one by hand, or abort"
     assert wanted(fleet) == ["digits:1"] * 4
+    steering.promote(fleet.db, 2, wave=2, now_s=fleet.now_s, actor="ann")
+    assert wanted(fleet) == ["digits:1", "digits:2", "digits:1", "digits:1"]
+
+
+def test_a_version_that_was_kept_at_an_abort_is_the_one_that_is_left(fleet: Depot) -> None:
+    complete(fleet, 1)
+    complete(fleet, 2)
+    start(fleet, 3)
+    fleet.commit("pi-1")
+    rollouts.abort(fleet.db, 3, restore="keep", now_s=fleet.now_s, actor="ann")
+    assert back(fleet).plan.version == 2
+
+
+def test_a_version_that_is_being_taken_back_is_the_one_that_is_left(fleet: Depot) -> None:
+    complete(fleet, 1)
+    complete(fleet, 2)
+    start(fleet, 3, waves=FULL_FLEET)
+    fleet.commit("pi-2")
+    fleet.refuse("pi-1", "reverted", "too slow")
+    tick(fleet)
+    assert rollouts.get_rollout(fleet.db, 3).state == "reverting"
+    assert back(fleet).plan.version == 2
+
+
+def test_a_version_that_earlier_waves_have_kept_is_the_one_that_is_left(fleet: Depot) -> None:
+    complete(fleet, 1)
+    complete(fleet, 2)
+    start(fleet, 3, on_breach="revert-wave")
+    fleet.commit("pi-1")
+    tick(fleet)
+    fleet.refuse("pi-2", "reverted", "too slow")
+    tick(fleet)
+    fleet.commit("pi-2")
+    tick(fleet)
+    assert rollouts.get_rollout(fleet.db, 3).state == "reverted"
+    assert wanted(fleet) == ["digits:3", "digits:2", "digits:2", "digits:2"]
+    assert back(fleet).plan.version == 2
 
 
 def test_the_same_part_may_be_rolled_back_twice_beside_the_rollout_of_the_others(fleet: Depot) -> None:
