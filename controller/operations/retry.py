@@ -93,7 +93,7 @@ def _gone(session: Session, row: RolloutRow) -> dict[str, str]:
     """Those that have left the fleet since they were sent the version."""
     entry = RolloutDeviceRow
     gone = select(entry.device, entry.reason).where(entry.rollout == row.id, entry.standing == "removed")
-    return {device: reason for device, reason in session.execute(gone.where(entry.sent.is_not(None)))}
+    return {found.device: found.reason for found in session.execute(gone.where(entry.sent.is_not(None)))}
 
 
 def _refuse_ended(row: RolloutRow, entries: Sequence[Entry]) -> None:
@@ -123,8 +123,18 @@ def _reopen(
     refuse_moved_on(session, row)
     _refuse_overtaken(session, row)
     refuse(live_overlap(session, row.slot, [entry.device for entry, _ in entries]))
+    _end(entries, left, now_s)
     row.state, row.reason, row.ended_s = "running", "", None
     row.wave_opened_s = row.created_s = now_s  # its deadlines begin anew, or they would be a breach at once
+
+
+def _end(entries: Sequence[Entry], left: dict[str, str], now_s: float) -> None:
+    """Who was recalled before it had ended, and is not sent it again, ends here: nothing it says later counts."""
+    for entry, device in entries:
+        if entry.device in left and entry.standing in PENDING and entry.restored_s is not None:
+            gone = device.removed_s is not None or device.decommissioned_s is not None
+            entry.standing, entry.reason = "removed" if gone else "rejected", left[entry.device]
+            entry.standing_s = now_s
 
 
 def _refuse_overtaken(session: Session, row: RolloutRow) -> None:
