@@ -107,6 +107,16 @@ def aim(session: Session, target: Target) -> list[Candidate]:
     return found
 
 
+def without_gone(session: Session, target: Target) -> Target:
+    """The named devices that are still in service; the target as it is where nobody is named, or nobody is left."""
+    if not target.devices:
+        return target
+    named = select(DeviceRow.id).where(*IN_SERVICE, DeviceRow.id.in_(target.devices))
+    left = set(session.scalars(named))
+    kept = tuple(device for device in target.devices if device in left)
+    return msgspec.structs.replace(target, devices=kept) if kept else target
+
+
 def _check_in_service(row: DeviceRow) -> None:
     if row.decommissioned_s is not None:
         raise Conflict(f"{row.id} is decommissioned", f"take it in again first: wherry devices recommission {row.id}")

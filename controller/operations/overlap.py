@@ -15,9 +15,9 @@ from wherry.controller.core.members import LIVE
 from wherry.controller.core.plan import RolloutPlan
 from wherry.controller.errors import Conflict, UserError
 from wherry.controller.operations.documents import assignment_of
-from wherry.controller.operations.fleet import aim
+from wherry.controller.operations.fleet import IN_SERVICE, aim, without_gone
 from wherry.controller.operations.members import assignment
-from wherry.controller.store.tables import DesiredRow, RolloutDeviceRow, RolloutRow
+from wherry.controller.store.tables import DesiredRow, DeviceRow, RolloutDeviceRow, RolloutRow
 from wherry.protocol.types import Struct
 
 
@@ -65,19 +65,30 @@ def refuse(overlap: Overlap | None) -> None:
 
 def refuse_moved_on(session: Session, row: RolloutRow) -> None:
     """Raises Conflict where one of the rollout's devices has been asked for something else since."""
+    moved, _ = moved_on(session, row)
+    if moved:
+        raise Conflict(
+            f"{moved[0].device} was given something else since rollout {row.id} was {row.state}",
+            f"use `wherry rollback {row.model}`",
+        )
+
+
+def moved_on(session: Session, row: RolloutRow) -> tuple[list[RolloutDeviceRow], list[RolloutDeviceRow]]:
+    """Of the devices in service that were sent the version: those asked for something else since, and the others."""
     rows = session.execute(
         select(RolloutDeviceRow, DesiredRow)
+        .join(DeviceRow, DeviceRow.id == RolloutDeviceRow.device)
         .join(DesiredRow, DesiredRow.device == RolloutDeviceRow.device, isouter=True)
         .where(RolloutDeviceRow.rollout == row.id, RolloutDeviceRow.sent.is_not(None), RolloutDeviceRow.wave > 0)
+        .where(*IN_SERVICE)
         .order_by(RolloutDeviceRow.wave, RolloutDeviceRow.position)
     )
+    moved: list[RolloutDeviceRow] = []
+    stayed: list[RolloutDeviceRow] = []
     for entry, desired in rows:
         left = entry.sent if entry.restored_s is None else entry.previous
-        if assignment_of(desired, row.slot) != assignment(left):
-            raise Conflict(
-                f"{entry.device} was given something else since rollout {row.id} was {row.state}",
-                f"use `wherry rollback {row.model}`",
-            )
+        (stayed if assignment_of(desired, row.slot) == assignment(left) else moved).append(entry)
+    return moved, stayed
 
 
 def released(session: Session, row: RolloutRow) -> set[str]:
@@ -88,7 +99,7 @@ def released(session: Session, row: RolloutRow) -> set[str]:
 def meant(session: Session, row: RolloutRow) -> Iterator[str]:
     """The devices that a queued rollout means now."""
     try:
-        found = aim(session, msgspec.json.decode(row.plan, type=RolloutPlan).target)
+        found = aim(session, without_gone(session, msgspec.json.decode(row.plan, type=RolloutPlan).target))
     except UserError:  # it means nobody any more, and will be told so when its turn comes
         return
     away = released(session, row)

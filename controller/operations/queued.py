@@ -2,6 +2,7 @@
 
 Rules upheld here:
 - The waves are cut when the rollout begins, over the fleet as it is then.
+- Named devices that have left the fleet by then are left out, and listed with the reason.
 - One that cannot begin when its turn comes ends aborted, with the reason; it holds up nobody.
 """
 
@@ -11,9 +12,11 @@ from sqlalchemy.orm import Session
 
 from wherry.controller.core.members import LIVE
 from wherry.controller.core.plan import RolloutPlan
+from wherry.controller.core.standing import GONE
 from wherry.controller.errors import UserError
 from wherry.controller.operations import audit
-from wherry.controller.operations.fleet import aim
+from wherry.controller.operations.carry_out import new_entry
+from wherry.controller.operations.fleet import aim, without_gone
 from wherry.controller.operations.launch import begin, plan_waves, resolve, wait
 from wherry.controller.operations.overlap import live_overlap, queued_overlap, released
 from wherry.controller.store.tables import RolloutRow
@@ -43,12 +46,17 @@ def begin_if_free(session: Session, row: RolloutRow, now_s: float) -> tuple[str,
 
 def _begin_if_free(session: Session, row: RolloutRow, now_s: float) -> tuple[str, ...]:
     plan, version = resolve(session, msgspec.json.decode(row.plan, type=RolloutPlan))
-    away = released(session, row)
-    candidates = [entry for entry in aim(session, plan.target) if entry.device not in away]
+    away, left = released(session, row), without_gone(session, plan.target)
+    candidates = [entry for entry in aim(session, left) if entry.device not in away]
     waves = plan_waves(session, plan, version, candidates, rollout=row.id)
     devices = [device for wave in waves.waves for device in wave]
     overlap = live_overlap(session, row.slot, devices) or queued_overlap(session, row.slot, devices, before=row.id)
     if overlap is not None:
         wait(row, overlap)
         return ()
+    for place, device in enumerate(device for device in plan.target.devices if device not in left.devices):
+        if device not in away:
+            entry = new_entry(row, device, 0, place, now_s)
+            entry.standing, entry.reason = "removed", GONE
+            session.add(entry)
     return begin(session, row, plan, waves, paused=False, now_s=now_s, actor=audit.ENGINE)

@@ -18,7 +18,7 @@ from wherry.controller.operations import audit
 from wherry.controller.operations.carry_out import new_entry
 from wherry.controller.operations.documents import assignment_of, want
 from wherry.controller.operations.members import assignment
-from wherry.controller.operations.overlap import meant
+from wherry.controller.operations.overlap import meant, moved_on, refuse_moved_on
 from wherry.controller.store.tables import DesiredRow, RolloutDeviceRow, RolloutRow
 
 
@@ -47,6 +47,29 @@ def withdraw(session: Session, device: str, *, now_s: float) -> None:
     for entry, row in session.execute(inside).all():
         _set_apart(session, row, entry, "removed", GONE, now_s)
     session.flush()
+
+
+def leave_moved_on(session: Session, row: RolloutRow, now_s: float) -> str:
+    """Before a held rollout is taken back: leave devices to what they were given since, and name them.
+
+    Also those that another live rollout has, or two would move them. Raises Conflict where nobody else is left.
+    """
+    moved, stayed = moved_on(session, row)
+    claimed = set(
+        session.scalars(
+            select(RolloutDeviceRow.device)
+            .join(RolloutRow, RolloutRow.id == RolloutDeviceRow.rollout)
+            .where(RolloutRow.state.in_(LIVE), RolloutRow.slot == row.slot, RolloutDeviceRow.wave > 0)
+        )
+    )
+    left = [*moved, *(entry for entry in stayed if entry.device in claimed)]
+    if len(left) == len(moved) + len(stayed):
+        refuse_moved_on(session, row)
+    for entry in left:
+        _set_apart(session, row, entry, "released", "was given something else since", now_s)
+    session.flush()
+    more = f" and {len(left) - 5} more" if len(left) > 5 else ""
+    return ", ".join(entry.device for entry in left[:5]) + more
 
 
 def _release_members(

@@ -23,8 +23,9 @@ from wherry.controller.operations.carry_out import recall, step
 from wherry.controller.operations.fleet import aim
 from wherry.controller.operations.launch import launch, plan_waves, queue, resolve, variants_of
 from wherry.controller.operations.live_blobs import live_blobs
-from wherry.controller.operations.overlap import Overlap, live_overlap, queued_overlap, refuse, refuse_moved_on
+from wherry.controller.operations.overlap import Overlap, live_overlap, queued_overlap, refuse
 from wherry.controller.operations.queued import begin_if_free, due
+from wherry.controller.operations.release import leave_moved_on
 from wherry.controller.operations.requests import find_same, request_of
 from wherry.controller.operations.rollout_view import DeviceProgress, RolloutView, find_rollout, view
 from wherry.controller.store.database import Database
@@ -103,8 +104,9 @@ def abort(db: Database, rollout: int, *, restore: OnAbort, reason: str = "", now
     """Stop for good: `revert` gives back what was there before, `keep` does so where it has not settled.
 
     So nobody begins or finishes later, when no gate watches any more. `revert` is from every wave, also where only
-    the last one is being taken back so far. Idempotent; a held rollout can still be reverted, unless its devices
-    have moved on since. One that is queued just ends. Raises NotFound, or Conflict where it ended otherwise.
+    the last one is being taken back so far. Idempotent; a held rollout can still be reverted, but for devices that
+    have moved on since: they are named in the reason. One that is queued just ends. Raises NotFound, or Conflict
+    where it ended otherwise, or all have moved on.
     """
     with db.write() as session:
         row = find_rollout(session, rollout)
@@ -186,7 +188,9 @@ def _overlap(session: Session, plan: RolloutPlan, waves: Iterable[Iterable[str]]
 
 
 def _take_back(session: Session, row: RolloutRow, now_s: float) -> None:
-    refuse_moved_on(session, row)
+    if row.state == "held":  # devices of one that is live are given nothing else
+        told = leave_moved_on(session, row, now_s)
+        row.reason += f"; left out, since they were given something else: {told}" if told else ""
     row.state, row.ending, row.ended_s, row.restore_from = "reverting", "aborted", None, 1
     step(session, row, now_s)
 
@@ -201,7 +205,7 @@ def _switch(
             fix = waits if row.state == "queued" else "start another one"
             raise Conflict(f"rollout {rollout} is {row.state}: {row.reason}", fix)
         if row.state != state:
-            row.state = state
+            row.state, row.reason = state, ""
             audit.record(session, f"rollout-{state}", f"rollout {rollout}", now_s=now_s, actor=actor)
             step(session, row, now_s)
         return view(session, row)

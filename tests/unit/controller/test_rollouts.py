@@ -10,7 +10,7 @@ from tests.support.controller_values import LITERT_ONLY, TFLITE, make_plan, make
 from tests.support.depot import FLEET, Depot
 from wherry.controller.core.plan import FULL_FLEET, OnAbort, Target
 from wherry.controller.errors import Conflict, Invalid, NotFound
-from wherry.controller.operations import audit, devices, rollouts
+from wherry.controller.operations import audit, backup, devices, rollouts
 from wherry.controller.operations.rollouts import RolloutView
 
 NAMED = Target(devices=FLEET)
@@ -277,6 +277,27 @@ def test_a_held_rollout_cannot_be_taken_back_from_under_a_newer_one(fleet: Depot
     with pytest.raises(Conflict, match="pi-1 was given something else since rollout 2 was held"):
         rollouts.abort(fleet.db, 2, restore="revert", now_s=fleet.now_s, actor="ann")
     assert str(fleet.wanted("pi-1").ref) == "digits:3"  # type: ignore[union-attr]
+
+
+def test_a_held_rollout_is_taken_back_but_for_those_that_were_given_something_else(fleet: Depot) -> None:
+    complete(fleet, 1)
+    start(fleet, 2, waves=FULL_FLEET, on_breach="hold", max_failures=0)
+    fleet.commit("pi-1", "pi-3", "pi-4")
+    fleet.refuse("pi-2", "reverted", "too slow")
+    tick(fleet)
+    complete(fleet, 3, target=Target(devices=("pi-1",)))
+    start(fleet, 3, target=Target(devices=("pi-2", "pi-4")))
+    fleet.commit("pi-4")
+    going = abort(fleet, 2, "revert")
+    assert (going.state, asked(fleet)) == ("reverting", ["digits:3", "digits:3", "digits:1", "digits:2"])
+    assert going.reason == "aborted by ann; left out, since they were given something else: pi-1, pi-2, pi-4"
+
+
+def test_what_a_rollout_was_paused_for_is_forgotten_when_it_is_resumed(fleet: Depot) -> None:
+    start(fleet)
+    backup.take_over(fleet.db, now_s=fleet.now_s, actor="ann")
+    assert rollouts.get_rollout(fleet.db, 1).reason == backup.PAUSED
+    assert rollouts.resume(fleet.db, 1, now_s=fleet.now_s, actor="ann").reason == ""
 
 
 def test_what_has_ended_stays_ended(fleet: Depot) -> None:
