@@ -135,7 +135,11 @@ REFUSALS: list[tuple[Obstacle, type[ControllerError], str]] = [
     (_http_port_taken, Unavailable, "for HTTP: Address already in use; choose another --http-port"),
     (_mqtt_port_taken, Unavailable, "is taken; choose another with --mqtt-port"),
     (_address_of_others, Unavailable, "cannot listen on 203.0.113.1:0 for HTTP"),
-    (_open_to_others, Invalid, "refusing to listen on 0.0.0.0: the broker lets anybody in, and nothing is encrypted; leave --host"),
+    (
+        _open_to_others,
+        Invalid,
+        "refusing to listen on 0.0.0.0: the broker lets anybody in, and nothing is encrypted; leave --host",
+    ),
     (_file_in_the_way, Unavailable, "cannot use the data directory"),
     (_below_a_file, Unavailable, "Not a directory; choose another with --data-dir"),
     (_where_nobody_writes, Unavailable, "cannot use the data directory /proc/wherry"),
