@@ -63,7 +63,9 @@ class RolloutPlan(Struct, frozen=True, kw_only=True):
     - More failed devices, in the whole rollout, than both `max_failures` and `max_failure_share` of those
       reached are a breach: with five canaries one failure is 20 %, so a count is needed too.
     - A device that has not settled `device_deadline_s` after the version was sent to it has failed. A wave that
-      is not through `wave_deadline_s` after it was opened is a breach, and so is a rollout after `deadline_s`.
+      is not through `wave_deadline_s` after it was opened, or after the first window from then on begins, is a breach,
+      and so is a rollout after `deadline_s`. Where no other gate breaks and nobody is still trying the version, nothing
+      speaks against it: the rollout is held then, whatever `on_breach` says.
     - Shares and ratios are judged by an interval of `confidence`: they are a breach where the whole interval is
       over the limit, and wait where only a part of it is and the figure itself is over it.
     - `max_error_share`, and `max_p95_ratio` (p95 of the version to p95 of what those same devices ran before, by
@@ -90,7 +92,7 @@ class RolloutPlan(Struct, frozen=True, kw_only=True):
     max_failures: Count = 0
     max_failure_share: Share = 0.0
     device_deadline_s: Above = 3600.0
-    wave_deadline_s: Above | None = None
+    wave_deadline_s: Above | None = 86_400.0
     deadline_s: Above | None = None
     on_breach: OnBreach = "revert"
     max_p95_ratio: Above | None = None

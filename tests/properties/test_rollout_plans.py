@@ -71,6 +71,7 @@ class Voyage:
         self.late = [f"late-{number}" for number in range(late)]
         self.conducts |= dict.fromkeys(self.late, "good")
         self.breach: str | None = None
+        self.wants_evidence = False
         self.on_it_at_breach: set[str] = set()
         self.sendings: list[tuple[float, str]] = []
         self.age = 0
@@ -127,6 +128,8 @@ class Voyage:
         breaches = [result for result in action.results if result.verdict == "breach"]
         if breaches:
             self.breach = breaches[0].gate
+            trying = [entry for entry in self.world.members.values() if entry.standing in UNSETTLED - FAILED]
+            self.wants_evidence = {result.gate for result in breaches} == {"deadline"} and not trying
             self.on_it_at_breach = {device for device, member in self.world.members.items() if member.sent is not None}
 
     # ------------------------------------------------------------------ the sentences
@@ -169,7 +172,7 @@ class Voyage:
             return
         has = {device for device, (_, wanted) in self.world.documents.items() if wanted == NEW}
         assert has <= self.on_it_at_breach, "somebody got it after the breach"
-        how = self.world.rollout.plan.on_breach
+        how = "hold" if self.wants_evidence else self.world.rollout.plan.on_breach
         members = self.world.members
         if how == "revert":
             assert not has, "somebody keeps it"

@@ -1,9 +1,10 @@
 """Gates on how the wave goes: who failed, who has settled, how much was seen, how long it takes."""
 
+from wherry.controller.core import windows
 from wherry.controller.core.gates.conduct import UNLIMITED
 from wherry.controller.core.gates.evidence import Answer, WaveEvidence, named
 from wherry.controller.core.gates.rules import Numbers
-from wherry.controller.core.members import Member
+from wherry.controller.core.members import Member, Rollout
 from wherry.controller.core.standing import FAILED, PENDING, UNCOUNTED
 
 
@@ -90,7 +91,7 @@ def deadline(evidence: WaveEvidence) -> Answer:
     """Time for the wave and for the whole rollout, also while it is paused."""
     plan, rollout = evidence.plan, evidence.rollout
     limits = (
-        (f"wave {rollout.wave}", rollout.wave_opened_s, plan.wave_deadline_s),
+        (f"wave {rollout.wave}", _sendable_s(rollout), plan.wave_deadline_s),
         ("the rollout", rollout.created_s, plan.deadline_s),
     )
     left = [(since_s + limit_s - evidence.now_s, what, limit_s) for what, since_s, limit_s in limits if limit_s]
@@ -101,3 +102,11 @@ def deadline(evidence: WaveEvidence) -> Answer:
     if left_s > 0:
         return Answer(f"{left_s:.0f} s of {limit_s:g} s left for {what}", known)
     return Answer(f"{what} was not through after {limit_s:g} s", known)
+
+
+def _sendable_s(rollout: Rollout) -> float:
+    """From when on the open wave could be sent the version: a wave that waits for its window loses no time."""
+    opening = windows.next_opening(rollout.plan.windows, rollout.wave_opened_s)
+    if opening is None or windows.is_open(rollout.plan.windows, rollout.wave_opened_s):
+        return rollout.wave_opened_s
+    return opening[0]

@@ -66,6 +66,6 @@ def test_every_gate_that_is_on_is_told_and_none_that_is_off() -> None:
         "rollout has not",
         "p95",
     )
-    for plan, on in ((make_plan(**limits), True), (make_plan(), False)):
+    for plan, on in ((make_plan(**limits), True), (make_plan(wave_deadline_s=None), False)):
         text = explain(plan, variants, fleet, cut(plan, variants, fleet, "1"))
         assert [word in text for word in words] == [on] * len(words)

@@ -11,7 +11,7 @@ from wherry.controller.core.behaviour import Behaviour, merged_latency
 from wherry.controller.core.gates import GATES, GateResult, WaveEvidence, judge, verdict_of
 from wherry.controller.core.gates.rules import RULES
 from wherry.controller.core.members import Member, Override, Rollout, Sent
-from wherry.controller.core.plan import RolloutPlan
+from wherry.controller.core.plan import RolloutPlan, Window
 from wherry.protocol.latency import LatencySketch, LatencyWindow
 from wherry.protocol.up import Birth
 
@@ -71,6 +71,7 @@ FEW = {"latency": sketch(30.0, 49), "before": sketch(10.0)}
 SLOW = {"latency": sketch(30.0), "before": sketch(10.0)}
 NONE = {"latency": LatencySketch(), "before": sketch(10.0)}
 BARE = {"latency": sketch(30.0, 60), "before": mixed((10.0, 58), (30.0, 2))}
+AFTER_50_S = Window(begin="00:01", end="00:02")  # time begins at 1970, so that is a minute later
 LITTLE = {"predictions": dict.fromkeys(range(10), 1)}
 SPARSE = member("committed", latency=sketch(30.0, 10), before=sketch(10.0, 10))
 SPARSE_SLOW = member("committed", latency=sketch(30.0, 5000), before=sketch(10.0, 10))
@@ -177,7 +178,9 @@ ROWS: list[tuple[str, dict[str, Any], list[Member], str, str]] = [
     ("connection", {}, [given(presence="lost", presence_s=-60.0)], "ok", "0 of 1"),
     ("connection", {}, [given(presence="offline", presence_s=-30.0)], "ok", "0 of 1"),
     ("connection", {"max_lost_share": None}, [given(presence="lost", presence_s=-30.0)], "ok", "no limit set"),
-    ("deadline", {}, [OK], "ok", "no limit set"),
+    ("deadline", {}, [OK], "ok", "86300 s of 86400 s left for wave 1"),
+    ("deadline", {"wave_deadline_s": None}, [OK], "ok", "no limit set"),
+    ("deadline", {"wave_deadline_s": 60.0, "windows": (AFTER_50_S,)}, [OK], "ok", "20 s of 60 s left for wave 1"),
     ("deadline", {"wave_deadline_s": 101.0, "deadline_s": 200.0}, [OK], "ok", "1 s of 101 s left for wave 1"),
     ("deadline", {"wave_deadline_s": 100.0}, [OK], "breach", "wave 1 was not through after 100 s"),
     ("deadline", {"deadline_s": 99.0}, [OK], "breach", "the rollout was not through after 99 s"),

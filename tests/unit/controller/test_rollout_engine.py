@@ -189,3 +189,51 @@ def test_a_device_that_falls_into_safe_mode_after_its_commit_has_failed() -> Non
     actions = world.tick(1.0)
     assert act.Restore(device="pi-1") in actions
     assert world.standings["pi-1"] == "reverted"
+
+
+@pytest.mark.parametrize("on_breach", ["revert", "revert-wave", "hold"])
+def test_a_deadline_that_passes_for_want_of_evidence_holds(on_breach: str) -> None:
+    """With the deadline of the default plan: a canary that commits and goes away is not waited for without end."""
+    world = World(make_plan(2, min_inferences=200, on_breach=on_breach), WAVES)
+    world.tick()
+    world.settle("pi-1")
+    world.tick(86_399.0)
+    assert world.rollout.state == "running"
+    world.tick(1.0)
+    assert world.rollout.state == "held"
+    assert "deadline: wave 1 was not through after 86400 s" in world.rollout.reason
+    assert [world.documents[device][1] for device in ("pi-1", "pi-2")] == [NEW, OLD]
+
+
+def test_without_the_deadline_it_waits_without_end() -> None:
+    """The negative control."""
+    world = World(make_plan(2, min_inferences=200, wave_deadline_s=None), WAVES)
+    world.tick()
+    world.settle("pi-1")
+    world.tick(100 * 86_400.0)
+    assert world.rollout.state == "running"
+
+
+def test_a_few_errors_that_may_be_chance_are_held_at_the_deadline() -> None:
+    world = World(make_plan(2, min_inferences=0), WAVES)
+    world.tick()
+    world.settle("pi-1")
+    world.answer("pi-1", 9, errors=1)
+    world.tick(86_400.0)
+    assert world.rollout.state == "held"
+
+
+def test_a_device_that_still_tries_at_the_deadline_is_silent() -> None:
+    world = World(make_plan(2, wave_deadline_s=50.0, device_deadline_s=100.0), WAVES)
+    world.tick()
+    world.accept("pi-1", "download")
+    world.tick(50.0)
+    assert world.rollout.state == "reverting"
+
+
+def test_a_deadline_beside_another_breach_reverts() -> None:
+    world = World(make_plan(2, wave_deadline_s=50.0), WAVES)
+    world.tick()
+    world.settle("pi-1", "reverted", "too slow")
+    world.tick(50.0)
+    assert world.rollout.state == "reverting"
