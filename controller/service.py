@@ -34,7 +34,7 @@ from wherry.controller.http.desk import Desk
 from wherry.controller.intake import Intake, receipts
 from wherry.controller.lead import Lead
 from wherry.controller.ledger import Ledger
-from wherry.controller.operations import deletion
+from wherry.controller.operations import deletion, kept_windows
 from wherry.controller.store.database import open_database
 
 CONVERTER = PROGRAM
@@ -164,6 +164,7 @@ async def _start_work(
     )
 
     async def begin(parts: AsyncExitStack) -> None:
+        await lead.ledger.run(kept_windows.fold_in, now_s=time.time())  # before anything is told, or compared
         _start_task(session.run(), "broker session", parts)
         _start_task(helm.run(), "helm", parts)
         _start_task(jobs.run(), "conversions", parts)
