@@ -110,7 +110,9 @@ def _answered(shore: Shore, version: Version) -> int:
 
 
 def _events(shore: Shore, kind: str) -> list[Event]:
-    return [event for event in shore.all(Event) if event.kind == kind]
+    """Each once: what has no receipt is told again."""
+    told = {(event.boot_id, event.seq): event for event in shore.all(Event)}
+    return [event for event in told.values() if event.kind == kind]
 
 
 def _next(shore: Shore) -> int:

@@ -315,8 +315,12 @@ def test_the_ledger_is_left_to_others_half_of_the_time_whatever_happens(
         return ()
 
     monkeypatch.setattr(rollouts, "tick", tick)
-    took_s = asyncio.run(_run_for(bridge.helm(), TURNS, worked))
-    assert (sum(worked) <= 0.5 * took_s) is leaves_half
+    shares = []
+    for _ in range(1 if leaves_half else 5):  # on a busy machine others have the processor now and then
+        worked.clear()
+        took_s = asyncio.run(_run_for(bridge.helm(), TURNS, worked))
+        shares.append(sum(worked) / took_s)
+    assert (max(shares) <= 0.5) is leaves_half
 
 
 async def _run_for(helm: Helm, turns: int, worked: list[float]) -> float:

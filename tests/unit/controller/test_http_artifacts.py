@@ -92,7 +92,7 @@ def test_a_client_that_leaves_halfway_leaves_no_file(empty: HttpDesk, framing: s
     with socket.create_connection(("127.0.0.1", empty.port)) as client:
         half = DATA[:100_000]
         body = half if "Length" in framing else b"%x\r\n%s\r\n" % (len(half), half)
-        client.sendall(f"PUT /api/v1{URL} HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n".encode() + body)
+        client.sendall(f"PUT /api/v1{URL} HTTP/1.1\r\nHost: localhost\r\n{framing}\r\n\r\n".encode() + body)
         wait_until(lambda: len(empty.left_behind()) == 1, "the upload has begun")
         assert not any(map(is_digest, empty.left_behind()))
     wait_until(lambda: empty.left_behind() == [], "what was begun is dropped")
@@ -101,7 +101,7 @@ def test_a_client_that_leaves_halfway_leaves_no_file(empty: HttpDesk, framing: s
 
 def test_two_clients_may_put_the_same_at_once(desk: HttpDesk) -> None:
     with socket.create_connection(("127.0.0.1", desk.port)) as slow:
-        head = f"PUT /api/v1{URL} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(DATA)}\r\n\r\n"
+        head = f"PUT /api/v1{URL} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(DATA)}\r\n\r\n"
         slow.sendall(head.encode() + DATA[:1000])
         wait_until(lambda: len(desk.left_behind()) == 1, "the slow one has begun")
         assert desk.client.put(URL, content=DATA).status_code == 201

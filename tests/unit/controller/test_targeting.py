@@ -103,6 +103,7 @@ revert when:
   p95 is over 2 ms and over 1.5 times that before
   the worker crashed on more than 10.0% of the devices
   more than 20.0% lost their connection after the switch for 120 s
+  a wave is not through 86400 s after it was opened
 not sent to 1 device:
   pi-3  needs litert >= 1.0.0; the device has tflite-runtime 2.14.0
 """
