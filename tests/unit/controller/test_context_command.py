@@ -12,6 +12,8 @@ from tests.support.wherry_command import Said, wherry
 from wherry.controller.cli.context_file import LOCAL_URL, Context, Contexts, load, resolve, save
 from wherry.controller.errors import ControllerError, Invalid, Unavailable
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "wherry_secret-of-the-lab"
 OTHER_TOKEN = "wherry_of-the-environment"
 

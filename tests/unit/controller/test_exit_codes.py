@@ -13,6 +13,8 @@ from tests.support.wherry_command import wherry, wherry_process
 from wherry.controller import errors
 from wherry.controller.cli.__main__ import _status_of
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "exit-codes.md"
 
 STATUS = {

@@ -19,6 +19,8 @@ from wherry.controller.http import etags
 from wherry.controller.operations import revisions, rollouts
 from wherry.controller.operations.revisions import guarded, of_rollout
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[HttpDesk]:

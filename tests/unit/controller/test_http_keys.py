@@ -15,6 +15,8 @@ from wherry.controller.errors import Conflict
 from wherry.controller.operations import actions
 from wherry.protocol.down.action import Action
 
+pytestmark = pytest.mark.slow
+
 PING = {"kind": "collect-logs", "valid_s": 60.0}
 
 

@@ -17,6 +17,8 @@ from wherry.controller.http import paging
 from wherry.controller.operations import groups, rollouts, tokens, verdicts
 from wherry.controller.store.tables import RolloutRow
 
+pytestmark = pytest.mark.slow
+
 N = 7
 
 

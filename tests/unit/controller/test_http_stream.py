@@ -25,6 +25,8 @@ from wherry.controller.ledger import Ledger
 from wherry.controller.operations import rollouts
 from wherry.controller.store.database import Database
 
+pytestmark = pytest.mark.slow
+
 TIMEOUT_S = 30.0
 
 

@@ -9,6 +9,8 @@ from tests.support.cargo_hold import make_version
 from tests.support.http_desk import HttpDesk, serving
 from tests.support.wherry_command import Said, wherry, write_package
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[HttpDesk]:

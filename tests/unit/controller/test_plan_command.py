@@ -16,6 +16,8 @@ from wherry.controller.core.plan import RolloutPlan
 from wherry.controller.core.plan_file import plan_of, read_plan
 from wherry.controller.operations import aliases
 
+pytestmark = pytest.mark.slow
+
 CAREFUL = 'model = "digits"\nversion = 1\nsoak_s = 30\nmin_inferences = 0\nwaves = "1,100%"\nmax_crash_share = "off"\n'
 
 

@@ -24,6 +24,8 @@ from wherry.controller.operations.rollback import rollback
 from wherry.controller.operations.rollouts import RolloutView
 from wherry.controller.store import database
 
+pytestmark = pytest.mark.slow
+
 NAMED = Target(devices=FLEET)
 
 

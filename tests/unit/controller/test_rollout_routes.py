@@ -13,6 +13,8 @@ from tests.support.depot import FLEET, Depot
 from tests.support.http_desk import HttpDesk, serving
 from wherry.controller.core.plan import Target
 
+pytestmark = pytest.mark.slow
+
 REASON = "the sensor is known to be off"
 
 

@@ -12,6 +12,8 @@ from tests.support.http_desk import HttpDesk, serving
 from tests.support.wherry_command import Said, wherry
 from wherry.controller.operations import rollouts
 
+pytestmark = pytest.mark.slow
+
 WHY = ("--reason", "looked at it by hand")
 
 
