@@ -114,7 +114,7 @@ def _before_sending(rollout: Rollout, member: Member, now_s: float, shut: str) -
         return Place(standing="waiting", reason=f"wave {member.wave} is not open")
     if member.birth is None:
         since_s = max(rollout.wave_opened_s, member.standing_s)  # one that came late has as long as any other
-        overdue = now_s >= since_s + rollout.plan.device_deadline_s
+        overdue = member.standing == "silent" or now_s >= since_s + rollout.plan.device_deadline_s
         if member.wave <= rollout.wave and overdue:
             return Place(
                 standing="silent", reason=f"did not say what it can run in {rollout.plan.device_deadline_s:g} s"

@@ -226,6 +226,17 @@ def test_a_late_joiner_has_as_long_as_any_other_to_say_what_it_can_run() -> None
     assert world.rollout.state == "reverting"
 
 
+def test_who_never_said_what_it_can_run_is_silent_and_stays_so() -> None:
+    """It was silent and waiting by turns, and no wave with one that is allowed to fail came to its end."""
+    births = {"pi-1": make_birth(), "pi-2": None}
+    world = World(make_plan(2, max_failures=1, soak_s=15.0), [["pi-1", "pi-2"]], births=births)
+    world.tick()
+    world.settle("pi-1")
+    for _ in range(3):
+        world.tick(60.0)
+    assert (world.rollout.state, world.standings["pi-2"]) == ("completed", "silent")
+
+
 def test_without_leave_to_join_nobody_comes_in() -> None:
     world = World(make_plan(2), [["pi-1"]])
     newcomers = [Candidate(device="pi-8", online=True, birth=make_birth())]
