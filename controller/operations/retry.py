@@ -103,7 +103,7 @@ def _refuse_ended(row: RolloutRow, entries: Sequence[Entry]) -> None:
     fix = f"see `wherry rollout show {row.id}`"
     if row.state not in ("queued", "reverting"):
         target = failed or ",".join(entry.device for entry, _ in entries)
-        fix = f"start a new one: wherry rollout start {row.model}:{row.version} --to {target}"
+        fix = f"start a new one: wherry rollout start {row.model}:{row.version} --target {target}"
     raise Conflict(f"rollout {row.id} is {row.state}: {row.reason}", fix)
 
 
