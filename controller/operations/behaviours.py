@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 import msgspec
 from sqlalchemy import select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from wherry.controller.core.behaviour import Behaviour, after_crash, after_window
+from wherry.controller.store.insert import insert_into
 from wherry.controller.store.tables import BehaviourRow
 from wherry.protocol.down.desired import Assignment
 from wherry.protocol.up import Event, Telemetry
@@ -68,8 +68,7 @@ def _bodies(session: Session, keys: Iterable[_Key]) -> dict[_Key, bytes]:
 
 
 def _write(session: Session, bodies: dict[_Key, bytes], now_s: float) -> None:
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    insert = dialect.insert(BehaviourRow)
+    insert = insert_into(session, BehaviourRow)
     changed = {"body": insert.excluded.body, "changed_s": insert.excluded.changed_s}
     statement = insert.on_conflict_do_update(index_elements=["device", "slot", "model", "version"], set_=changed)
     rows = [

@@ -15,11 +15,11 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from wherry.controller.operations import behaviours
 from wherry.controller.store.database import Database
+from wherry.controller.store.insert import insert_into
 from wherry.controller.store.tables import Base, DeviceRow, EventRow, LogRow, TelemetryRow
 from wherry.protocol.errors import Malformed
 from wherry.protocol.up import Event, Log, Telemetry
@@ -117,9 +117,8 @@ def _insert_new(session: Session, table: type[Base], key: Sequence[str], rows: S
 
 def _insert(session: Session, table: type[Base], key: Sequence[str], rows: list[_Row]) -> set[tuple[Any, ...]]:
     """The keys of the rows that were new."""
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     columns = [table.__table__.c[name] for name in key]
-    statement = dialect.insert(table).on_conflict_do_nothing().returning(*columns)
+    statement = insert_into(session, table).on_conflict_do_nothing().returning(*columns)
     found: set[tuple[Any, ...]] = set()
     for start in range(0, len(rows), ROWS_TOGETHER):
         found.update(map(tuple, session.connection().execute(statement, rows[start : start + ROWS_TOGETHER])))
