@@ -68,10 +68,16 @@ def _judge(session: Session, row: RolloutRow, action: Judge, now_s: float) -> No
 
 
 def _promote(session: Session, row: RolloutRow, action: Promote, now_s: float) -> None:
+    open_wave(session, row, action.wave, now_s=now_s, actor=audit.ENGINE)
+
+
+def open_wave(session: Session, row: RolloutRow, wave: int, *, now_s: float, actor: str, **detail: object) -> None:
+    """Open it, and keep what the gates said at that moment."""
     gates = msgspec.json.decode(row.evidence, type=tuple[GateResult, ...])
     verdicts.keep(session, row, gates, now_s)
-    row.wave, row.wave_opened_s = action.wave, now_s
-    _tell(session, row, "rollout-promoted", now_s, wave=action.wave, evidence=gates)
+    row.wave, row.wave_opened_s = wave, now_s
+    told = {"wave": wave, **detail, "evidence": gates}
+    audit.record(session, "rollout-promoted", f"rollout {row.id}", now_s=now_s, actor=actor, **told)
 
 
 def _join(session: Session, row: RolloutRow, action: Join, now_s: float) -> None:

@@ -9,17 +9,19 @@ Rules upheld here:
 import msgspec
 from sqlalchemy.orm import Session
 
-from wherry.controller.core.gates import GATES, GateResult
+from wherry.controller.core.gates import GATES
 from wherry.controller.core.members import LIVE, Override
 from wherry.controller.errors import Conflict, Invalid
-from wherry.controller.operations import audit, verdicts
-from wherry.controller.operations.carry_out import recall, step
+from wherry.controller.operations import audit
+from wherry.controller.operations.carry_out import open_wave, recall, step
 from wherry.controller.operations.rollout_view import RolloutView, find_rollout, overrides_of, view
 from wherry.controller.store.database import Database
 from wherry.controller.store.tables import RolloutRow
 
 MIN_REASON_CHARACTERS = 10
 """Of an override: whoever reads it at the next breach must be able to judge it."""
+
+NEVER_OVERRULED = {"settled": "devices would be left in the middle of an update that no gate watches"}
 
 OVERRULABLE = ("queued", "running", "paused", "held")
 
@@ -38,10 +40,7 @@ def promote(db: Database, rollout: int, *, wave: int, reason: str = "", now_s: f
         step(session, row, now_s)  # what is known now, and not what the last tick knew
         if row.wave < wave:
             _refuse_promotion(row, wave)
-            gates = msgspec.json.decode(row.evidence, type=tuple[GateResult, ...])
-            verdicts.keep(session, row, gates, now_s)
-            row.wave, row.wave_opened_s = wave, now_s
-            _tell(session, row, "rollout-promoted", now_s, actor, wave=wave, reason=reason, evidence=gates)
+            open_wave(session, row, wave, now_s=now_s, actor=actor, reason=reason)
             step(session, row, now_s)
         return view(session, row)
 
@@ -63,9 +62,6 @@ def hold(db: Database, rollout: int, *, reason: str = "", now_s: float, actor: s
         row.state, row.ended_s, row.reason = "held", now_s, f"held by {actor}{f': {reason}' if reason else ''}"
         _tell(session, row, "rollout-held", now_s, actor, reason=row.reason)
         return view(session, row)
-
-
-NEVER_OVERRULED = {"settled": "devices would be left in the middle of an update that no gate watches"}
 
 
 def override(db: Database, rollout: int, gate: str, *, reason: str, now_s: float, actor: str) -> RolloutView:
