@@ -124,9 +124,15 @@ def _revert(session: Session, row: RolloutRow, action: Revert, now_s: float) -> 
 
 def _restore(session: Session, row: RolloutRow, action: Restore, now_s: float) -> None:
     entry = session.get_one(RolloutDeviceRow, (row.id, action.device))
-    order = (0, 0)
     if _is_still_asked(session, row, entry):
-        order = want(session, action.device, row.slot, assignment(entry.previous), now_s=now_s)
+        give_back(session, row, entry, now_s)
+    else:
+        entry.restored_epoch, entry.restored_generation, entry.restored_s = 0, 0, now_s
+
+
+def give_back(session: Session, row: RolloutRow, entry: RolloutDeviceRow, now_s: float) -> None:
+    """Ask the device for what it had before the version."""
+    order = want(session, entry.device, row.slot, assignment(entry.previous), now_s=now_s)
     (entry.restored_epoch, entry.restored_generation), entry.restored_s = order, now_s
 
 

@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 from wherry.controller.core.members import LIVE, Standing
 from wherry.controller.core.standing import GONE, UNSETTLED
 from wherry.controller.operations import audit
-from wherry.controller.operations.carry_out import new_entry
-from wherry.controller.operations.documents import assignment_of, want
+from wherry.controller.operations.carry_out import give_back, new_entry
+from wherry.controller.operations.documents import assignment_of
 from wherry.controller.operations.members import assignment
 from wherry.controller.operations.overlap import meant, moved_on, refuse_moved_on
 from wherry.controller.store.tables import DesiredRow, RolloutDeviceRow, RolloutRow
@@ -89,8 +89,7 @@ def _set_apart(
     unsettled = entry.standing in UNSETTLED and entry.sent is not None and entry.restored_s is None
     asked = assignment_of(session.get(DesiredRow, entry.device), row.slot)
     if unsettled and row.kind == "rollout" and asked == assignment(entry.sent):
-        order = want(session, entry.device, row.slot, assignment(entry.previous), now_s=now_s)
-        (entry.restored_epoch, entry.restored_generation), entry.restored_s = order, now_s
+        give_back(session, row, entry, now_s)
     entry.wave, entry.standing, entry.reason, entry.standing_s = 0, standing, reason, now_s
 
 

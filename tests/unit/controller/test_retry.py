@@ -66,7 +66,7 @@ def test_who_was_given_up_as_silent_is_sent_it_again(going: Depot) -> None:
     assert rollouts.get_rollout(going.db, 2).state == "completed", "three failures are allowed, and one committed"
     with pytest.raises(Conflict) as refused:
         again(going)
-    assert "start a new one: wherry rollout start digits:2 --to pi-1,pi-2,pi-4" in refused.value.line
+    assert "start a new one: wherry rollout start digits:2 --target pi-1,pi-2,pi-4" in refused.value.line
 
 
 def tick_only(depot: Depot, passed_s: float) -> None:
