@@ -43,6 +43,11 @@ class Database:
         self._reading = engine.execution_options(wherry_read=True)
         self._claim = claim
 
+    @property
+    def contested(self) -> bool:
+        """Whether another controller can have the claim."""
+        return self._claim is not None
+
     def claim(self) -> bool:
         """Whether this controller may lead from now on."""
         return self._claim is None or self._claim.gain()

@@ -11,6 +11,7 @@ import httpx
 import msgspec
 
 from tests.support import broker, dense_versions, lookout
+from tests.support.aftermath import told_on_failure
 from tests.support.agent_process import AgentProcess
 from tests.support.cargo_hold import FLEET, Version
 from tests.support.controller_process import ControllerProcess
@@ -139,7 +140,7 @@ class Flotilla:
 @contextmanager
 def sailing(directory: Path, kind: str, *, controller_protocol: str = "", **config: Any) -> Iterator[Flotilla]:
     """A controller with its own broker of `kind`, or with an `external` mosquitto that others run."""
-    with ExitStack() as stack:
+    with ExitStack() as stack, told_on_failure(directory):
         if kind == "external":
             port = stack.enter_context(broker.running("mosquitto", directory))
             config |= {"mqtt_port": port}

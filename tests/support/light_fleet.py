@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from tests.support import broker
+from tests.support.aftermath import told_on_failure
 from tests.support.cargo_hold import FLEET, Version, make_version
 from tests.support.controller_process import ControllerProcess
 from tests.support.flotilla import Flotilla
@@ -173,7 +174,7 @@ class Storm:
 def storm(directory: Path, count: int, **setting: Any) -> Iterator[Storm]:
     """`setting` is that of the agents. Skips the test where mosquitto is missing."""
     broker.require_mosquitto()
-    with ExitStack() as stack:
+    with ExitStack() as stack, told_on_failure(directory):
         yield Storm(directory, stack, count, **setting)
 
 
