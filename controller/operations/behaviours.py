@@ -1,13 +1,14 @@
 """How versions behave on devices: one row for each version of a slot, begun anew whenever it is sent there."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
-from sqlalchemy import select, tuple_
+from sqlalchemy import select, tuple_, update
 from sqlalchemy.orm import Session
 
 from wherry.controller.core.behaviour import Behaviour, after_crash, after_window
 from wherry.controller.store.insert import insert_into
+from wherry.controller.store.rows import in_parts
 from wherry.controller.store.tables import BehaviourRow
 from wherry.protocol.down.desired import Assignment
 from wherry.protocol.up import Event, Telemetry
@@ -20,17 +21,18 @@ _Key = tuple[str, str, str, int]
 _decoder: msgspec.json.Decoder[Behaviour] = msgspec.json.Decoder(Behaviour)
 
 
-def of(session: Session, device: str, assignment: Assignment) -> bytes | None:
-    """What is known of it, as JSON; None where that is nothing."""
-    row = session.get(BehaviourRow, (device, assignment.slot, assignment.model, assignment.version))
-    return row.body if row is not None else None
+def of(session: Session, asked: Mapping[str, Assignment]) -> dict[str, bytes]:
+    """What is known, as JSON, of the assignment that is named for each device; of some it is nothing."""
+    keys = [(device, entry.slot, entry.model, entry.version) for device, entry in asked.items()]
+    return {device: body for (device, *_), body in _bodies(session, keys).items()}
 
 
-def begin(session: Session, device: str, assignment: Assignment) -> None:
+def begin(session: Session, devices: Iterable[str], slot: str, model: str, version: int) -> None:
     """Forget how the version behaved there until now."""
-    row = session.get(BehaviourRow, (device, assignment.slot, assignment.model, assignment.version))
-    if row is not None:
-        row.body = NOTHING_KNOWN
+    row = BehaviourRow
+    for some in in_parts(devices):
+        here = (row.device.in_(some), row.slot == slot, row.model == model, row.version == version)
+        session.execute(update(row).where(*here).values(body=NOTHING_KNOWN))
 
 
 def add(session: Session, told: Iterable[tuple[str, Telemetry | Event]], *, now_s: float) -> None:
@@ -63,8 +65,11 @@ def _added(body: bytes, news: Iterable[Telemetry | Event]) -> bytes:
 def _bodies(session: Session, keys: Iterable[_Key]) -> dict[_Key, bytes]:
     column = BehaviourRow.__table__.c
     key = (column.device, column.slot, column.model, column.version)
-    found = session.connection().execute(select(*key, column.body).where(tuple_(*key).in_(list(keys))))
-    return {(row.device, row.slot, row.model, row.version): row.body for row in found}
+    found: dict[_Key, bytes] = {}
+    for some in in_parts(keys):
+        rows = session.connection().execute(select(*key, column.body).where(tuple_(*key).in_(some)))
+        found |= {(row.device, row.slot, row.model, row.version): row.body for row in rows}
+    return found
 
 
 def _write(session: Session, bodies: dict[_Key, bytes], now_s: float) -> None:

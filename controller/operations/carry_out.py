@@ -1,6 +1,10 @@
-"""What the engine decided, done to the rows: one small function for each kind of action."""
+"""What the engine decided, done to the rows: one small function for each kind of action.
 
-from collections.abc import Callable, Iterable
+What comes by the thousand, one for each device, is done for all of them at once.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -10,16 +14,14 @@ from sqlalchemy.orm import Session
 from wherry.controller.core.actions import Action, Classify, Finish, Join, Judge, Promote, Restore, Revert, Rewind, Send
 from wherry.controller.core.gates import GateResult
 from wherry.controller.core.rollout import decide, leave
-from wherry.controller.core.standing import quarantine_reason
-from wherry.controller.operations import audit, behaviours, registry, verdicts
-from wherry.controller.operations.documents import assignment_of, want
-from wherry.controller.operations.fleet import report_of
+from wherry.controller.operations import audit, verdicts
 from wherry.controller.operations.late import newcomers
-from wherry.controller.operations.members import assignment, load
-from wherry.controller.store.tables import DesiredRow, DeviceRow, RolloutDeviceRow, RolloutRow, VersionRow
-from wherry.protocol.down.desired import Assignment
-from wherry.protocol.manifest import decode_manifest
-from wherry.protocol.up.reported import SlotReport
+from wherry.controller.operations.members import load
+from wherry.controller.operations.sending import entries_of, restore, send
+from wherry.controller.store.tables import DeviceRow, RolloutDeviceRow, RolloutRow
+
+_Hand = Callable[[Session, RolloutRow, Sequence[Any], float], None]
+"""Takes actions of one kind that follow each other, and the time."""
 
 
 def step(session: Session, row: RolloutRow, now_s: float) -> tuple[str, ...]:
@@ -43,21 +45,28 @@ def recall(session: Session, row: RolloutRow, now_s: float) -> None:
     _carry_out(session, row, leave(rollout, members, now_s), now_s)
 
 
-def _carry_out(session: Session, row: RolloutRow, actions: Iterable[Action], now_s: float) -> tuple[str, ...]:
-    devices = []
-    for action in actions:
-        _HANDS[type(action)](session, row, action, now_s)
-        if isinstance(action, Send | Restore):
-            devices.append(action.device)
+def _carry_out(session: Session, row: RolloutRow, actions: Sequence[Action], now_s: float) -> tuple[str, ...]:
+    for kind, run in groupby(actions, type):
+        _HANDS[kind](session, row, list(run), now_s)
     session.flush()
-    return tuple(devices)
+    return tuple(action.device for action in actions if isinstance(action, Send | Restore))
 
 
-def _classify(session: Session, row: RolloutRow, action: Classify, now_s: float) -> None:
-    entry = session.get_one(RolloutDeviceRow, (row.id, action.device))
-    if entry.standing != action.standing:
-        entry.standing, entry.standing_s = action.standing, now_s
-    entry.reason = action.reason
+def _classify(session: Session, row: RolloutRow, actions: Sequence[Classify], now_s: float) -> None:
+    entries = entries_of(session, row, (action.device for action in actions))
+    for action in actions:
+        entry = entries[action.device]
+        if entry.standing != action.standing:
+            entry.standing, entry.standing_s = action.standing, now_s
+        entry.reason = action.reason
+
+
+def _send(session: Session, row: RolloutRow, actions: Sequence[Send], now_s: float) -> None:
+    send(session, row, {action.device: action.variant for action in actions}, now_s)
+
+
+def _restore(session: Session, row: RolloutRow, actions: Sequence[Restore], now_s: float) -> None:
+    restore(session, row, [action.device for action in actions], now_s)
 
 
 def _judge(session: Session, row: RolloutRow, action: Judge, now_s: float) -> None:
@@ -91,21 +100,6 @@ def _join(session: Session, row: RolloutRow, action: Join, now_s: float) -> None
     session.flush()
 
 
-def _send(session: Session, row: RolloutRow, action: Send, now_s: float) -> None:
-    entry = session.get_one(RolloutDeviceRow, (row.id, action.device))
-    version = session.get_one(VersionRow, (row.model, row.version))
-    wanted = registry.assignment(session, version, action.variant, row.slot)
-    if entry.sent is None:  # what was there before the first of several attempts is what to give back
-        previous = _incumbent(session, action.device, row.slot, wanted)
-        entry.previous = msgspec.json.encode(previous) if previous is not None else None
-        entry.before = behaviours.of(session, action.device, previous) if previous is not None else None
-    behaviours.begin(session, action.device, wanted)
-    order = want(session, action.device, row.slot, wanted, now_s=now_s)
-    entry.sent, entry.attempts = msgspec.json.encode(wanted), entry.attempts + 1
-    (entry.sent_epoch, entry.sent_generation), entry.sent_s = order, now_s
-    entry.standing, entry.reason, entry.standing_s = "sent", "", now_s
-
-
 def _rewind(session: Session, row: RolloutRow, _action: Rewind, now_s: float) -> None:
     row.created_s, row.wave_opened_s = min(row.created_s, now_s), min(row.wave_opened_s, now_s)
     found = select(RolloutDeviceRow, DeviceRow).join(DeviceRow, DeviceRow.id == RolloutDeviceRow.device)
@@ -122,43 +116,29 @@ def _revert(session: Session, row: RolloutRow, action: Revert, now_s: float) -> 
     _tell(session, row, "rollout-reverting", now_s, reason=action.reason)
 
 
-def _restore(session: Session, row: RolloutRow, action: Restore, now_s: float) -> None:
-    entry = session.get_one(RolloutDeviceRow, (row.id, action.device))
-    if _is_still_asked(session, row, entry):
-        give_back(session, row, entry, now_s)
-    else:
-        entry.restored_epoch, entry.restored_generation, entry.restored_s = 0, 0, now_s
-
-
-def give_back(session: Session, row: RolloutRow, entry: RolloutDeviceRow, now_s: float) -> None:
-    """Ask the device for what it had before the version."""
-    order = want(session, entry.device, row.slot, assignment(entry.previous), now_s=now_s)
-    (entry.restored_epoch, entry.restored_generation), entry.restored_s = order, now_s
-
-
-def _is_still_asked(session: Session, row: RolloutRow, entry: RolloutDeviceRow) -> bool:
-    """Not one that has left the fleet, where its document names the version no more: it has another, or none."""
-    device = session.get_one(DeviceRow, entry.device)
-    if entry.wave > 0 and device.removed_s is None and device.decommissioned_s is None:
-        return True
-    return assignment_of(session.get(DesiredRow, entry.device), row.slot) == assignment(entry.sent)
-
-
 def _finish(session: Session, row: RolloutRow, action: Finish, now_s: float) -> None:
     row.state, row.reason, row.ended_s = action.state, action.reason, now_s
     _tell(session, row, f"rollout-{action.state}", now_s, reason=action.reason)
 
 
-_HANDS: dict[type[Action], Callable[[Session, RolloutRow, Any, float], None]] = {
+def _one_by_one(hand: Callable[[Session, RolloutRow, Any, float], None]) -> _Hand:
+    def hands(session: Session, row: RolloutRow, actions: Sequence[Any], now_s: float) -> None:
+        for action in actions:
+            hand(session, row, action, now_s)
+
+    return hands
+
+
+_HANDS: dict[type[Action], _Hand] = {
     Classify: _classify,
-    Judge: _judge,
-    Promote: _promote,
-    Join: _join,
-    Rewind: _rewind,
+    Judge: _one_by_one(_judge),
+    Promote: _one_by_one(_promote),
+    Join: _one_by_one(_join),
+    Rewind: _one_by_one(_rewind),
     Send: _send,
-    Revert: _revert,
+    Revert: _one_by_one(_revert),
     Restore: _restore,
-    Finish: _finish,
+    Finish: _one_by_one(_finish),
 }
 
 
@@ -177,30 +157,3 @@ def behind(session: Session, row: RolloutRow) -> int:
     """The position after the last device of the rollout."""
     last = select(func.max(RolloutDeviceRow.position)).where(RolloutDeviceRow.rollout == row.id)
     return (session.scalar(last) or 0) + 1
-
-
-def _incumbent(session: Session, device: str, slot: str, wanted: Assignment) -> Assignment | None:
-    """What to give back to the device later: what it says it runs, else what it was last asked to run.
-
-    None where that is nothing, or the very version that is being sent and not known to run, or an
-    artifact that the device holds in quarantine.
-    """
-    report = report_of(session.get_one(DeviceRow, device), slot)
-    running = _running(session, report, slot)
-    if running is not None:
-        return running
-    asked = assignment_of(session.get(DesiredRow, device), slot)
-    if asked is None or asked.ref == wanted.ref or quarantine_reason(report, asked.artifact) is not None:
-        return None
-    return asked
-
-
-def _running(session: Session, report: SlotReport | None, slot: str) -> Assignment | None:
-    if report is None or report.phase != "running" or report.serving is None:
-        return None
-    serving = report.serving
-    same = select(VersionRow).where(VersionRow.manifest_digest == serving.manifest)
-    version = session.scalars(same).one_or_none()
-    if version is None or decode_manifest(version.manifest).variant(serving.variant) is None:
-        return None
-    return registry.assignment(session, version, serving.variant, slot)

@@ -6,7 +6,7 @@ publishes asks `pending_publications` after every change and on a timer, and tel
 
 from collections.abc import Iterable
 
-from sqlalchemy import ColumnElement, or_, select, tuple_
+from sqlalchemy import ColumnElement, bindparam, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from wherry.controller.operations.documents import document
@@ -53,13 +53,16 @@ def all_publications(db: Database, *, artifacts_url: str | None = None) -> list[
 
 def mark_published(db: Database, published: Iterable[tuple[str, Desired]], *, now_s: float) -> None:
     """Record that the broker has taken these documents of these devices. Ignored where a newer one was marked."""
+    row = DesiredRow.__table__.c
+    epoch: ColumnElement[int] = bindparam("its_epoch")
+    generation: ColumnElement[int] = bindparam("its_generation")
+    newer = tuple_(epoch, generation) >= tuple_(row.published_epoch, row.published_generation)
+    marked = {"published_epoch": epoch, "published_generation": generation, "published_s": now_s}
+    statement = update(DesiredRow.__table__).where(row.device == bindparam("of"), newer).values(marked)  # type: ignore[arg-type]
+    told = [{"of": name, "its_epoch": made.epoch, "its_generation": made.generation} for name, made in published]
     with db.write() as session:
-        for device, document in published:
-            row = session.get(DesiredRow, device)
-            order = (document.epoch, document.generation)
-            if row is not None and order >= (row.published_epoch, row.published_generation):
-                row.published_epoch, row.published_generation = order
-                row.published_s = now_s
+        if told:
+            session.connection().execute(statement, told)
 
 
 def _documents(session: Session, *only: ColumnElement[bool]) -> Iterable[DesiredRow]:

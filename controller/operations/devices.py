@@ -12,7 +12,7 @@ from wherry.controller.core.plan import Target
 from wherry.controller.core.targeting import matches
 from wherry.controller.core.version_name import parse_version
 from wherry.controller.operations import audit
-from wherry.controller.operations.documents import assignments, decode_assignments, want
+from wherry.controller.operations.documents import Orders, assignments, decode_assignments
 from wherry.controller.operations.fleet import (
     IN_SERVICE,
     birth_of,
@@ -186,8 +186,9 @@ def decommission(db: Database, device: str, *, reason: str = "", now_s: float, a
         row = find_device(session, device)
         if row.decommissioned_s is None:
             row.decommissioned_s = now_s
+            orders = Orders(session, [device])
             for entry in assignments(session.get(DesiredRow, device)):
-                want(session, device, entry.slot, None, now_s=now_s)
+                orders.want(device, entry.slot, None, now_s=now_s)
             withdraw(session, device, now_s=now_s)
             audit.record(session, "device-decommissioned", device, now_s=now_s, actor=actor, reason=reason)
             session.flush()

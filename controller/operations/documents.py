@@ -3,11 +3,14 @@
 Rule upheld here: a document is newer than whatever its device has accepted, or it would never be obeyed.
 """
 
+from collections.abc import Collection
+
 import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from wherry.controller.core.members import Order
+from wherry.controller.store.rows import rows_by
 from wherry.controller.store.tables import DesiredRow, DeviceRow, MetaRow, RolloutDeviceRow
 from wherry.protocol.down.desired import Assignment, Desired
 from wherry.protocol.types import MAX_ORDINAL
@@ -33,22 +36,43 @@ def document(row: DesiredRow, artifacts_url: str | None) -> Desired:
     return Desired(epoch=row.epoch, generation=row.generation, slots=assignments(row), artifacts_url=artifacts_url)
 
 
-def want(session: Session, device: str, slot: str, wanted: Assignment | None, *, now_s: float) -> Order:
-    """Change one slot of the device's document, None to leave the slot out; always a new generation.
+class Orders:
+    """The documents of some devices, read at once; a device without one has one as soon as it is asked for something.
 
-    It is newer than whatever the device has accepted, also from another controller or an earlier database.
+    For as long as this object lives, nobody else changes them in this transaction.
     """
-    row = session.get(DesiredRow, device)
-    if row is None:
-        row = DesiredRow(
-            device=device, epoch=0, generation=0, slots=b"[]", changed_s=now_s,
-            published_epoch=0, published_generation=0,
-        )  # fmt: skip
-        session.add(row)
-    kept = [entry for entry in assignments(row) if entry.slot != slot]
-    slots = sorted([*kept, wanted] if wanted is not None else kept, key=lambda entry: entry.slot)
-    row.slots = msgspec.json.encode(slots)
-    return _renew(session, row, session.get_one(DeviceRow, device), now_s)
+
+    def __init__(self, session: Session, devices: Collection[str]) -> None:
+        self._session = session
+        self._epoch = current_epoch(session)
+        self._devices = rows_by(session, DeviceRow, DeviceRow.id, devices)
+        self._rows = rows_by(session, DesiredRow, DesiredRow.device, devices)
+
+    def device(self, name: str) -> DeviceRow:
+        return self._devices[name]
+
+    def asked(self, device: str, slot: str) -> Assignment | None:
+        return assignment_of(self._rows.get(device), slot)
+
+    def want(self, device: str, slot: str, wanted: Assignment | None, *, now_s: float) -> Order:
+        """Change one slot of the device's document, None to leave the slot out; always a new generation.
+
+        It is newer than whatever the device has accepted, also from another controller or an earlier database.
+        """
+        row = self._rows.get(device)
+        if row is None:
+            row = self._rows[device] = _empty(device, now_s)
+            self._session.add(row)
+        kept = [entry for entry in assignments(row) if entry.slot != slot]
+        slots = sorted([*kept, wanted] if wanted is not None else kept, key=lambda entry: entry.slot)
+        row.slots = msgspec.json.encode(slots)
+        return _renew(row, self._devices[device], self._epoch, now_s)
+
+
+def _empty(device: str, now_s: float) -> DesiredRow:
+    return DesiredRow(
+        device=device, epoch=0, generation=0, slots=b"[]", changed_s=now_s, published_epoch=0, published_generation=0
+    )
 
 
 def overtake(session: Session, device: DeviceRow, before: Order, *, now_s: float) -> None:
@@ -65,7 +89,7 @@ def overtake(session: Session, device: DeviceRow, before: Order, *, now_s: float
 
 def order_anew(session: Session, row: DesiredRow, device: DeviceRow, before: Order, *, now_s: float) -> None:
     """Order the same under a newer generation; `before` as in `overtake`."""
-    epoch, generation = _renew(session, row, device, now_s)
+    epoch, generation = _renew(row, device, current_epoch(session), now_s)
     for entry in session.scalars(select(RolloutDeviceRow).where(RolloutDeviceRow.device == device.id)):
         if entry.sent_s is not None and (entry.sent_epoch, entry.sent_generation) > before:
             entry.sent_epoch, entry.sent_generation = epoch, generation
@@ -74,14 +98,13 @@ def order_anew(session: Session, row: DesiredRow, device: DeviceRow, before: Ord
     session.flush()
 
 
-def _renew(session: Session, row: DesiredRow, device: DeviceRow, now_s: float) -> Order:
+def _renew(row: DesiredRow, device: DeviceRow, current: int, now_s: float) -> Order:
     accepted = (device.reported_epoch, device.reported_generation)
     epoch, generation = max((row.epoch, row.generation), accepted)
     if generation == MAX_ORDINAL:  # nobody counts so far: it was forged, and the next epoch overtakes it
         epoch, generation = epoch + 1, 0
-    row.epoch, row.generation = max(epoch, current_epoch(session)), generation + 1
+    row.epoch, row.generation = max(epoch, current), generation + 1
     row.changed_s = now_s
-    session.flush()
     return (row.epoch, row.generation)
 
 

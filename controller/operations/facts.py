@@ -20,13 +20,12 @@ from sqlalchemy.orm import Session
 from wherry.controller.operations import behaviours
 from wherry.controller.store.database import Database
 from wherry.controller.store.insert import insert_into
+from wherry.controller.store.rows import in_parts
 from wherry.controller.store.tables import Base, DeviceRow, EventRow, LogRow, TelemetryRow
 from wherry.protocol.errors import Malformed
 from wherry.protocol.up import Event, Log, Telemetry
 
 MAX_COUNT = 2**40
-ROWS_TOGETHER = 1000
-"""In one statement: below what either database takes as parameters, whatever the table."""
 
 _Row = dict[str, Any]
 
@@ -120,8 +119,8 @@ def _insert(session: Session, table: type[Base], key: Sequence[str], rows: list[
     columns = [table.__table__.c[name] for name in key]
     statement = insert_into(session, table).on_conflict_do_nothing().returning(*columns)
     found: set[tuple[Any, ...]] = set()
-    for start in range(0, len(rows), ROWS_TOGETHER):
-        found.update(map(tuple, session.connection().execute(statement, rows[start : start + ROWS_TOGETHER])))
+    for some in in_parts(rows):
+        found.update(map(tuple, session.connection().execute(statement, some)))
     return found
 
 

@@ -1,15 +1,17 @@
 """Which blobs must be on the broker now."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import Row, Select, select
 from sqlalchemy.orm import Session
 
 from wherry.controller.core.members import LIVE
 from wherry.controller.core.standing import is_trying, progress
-from wherry.controller.operations.documents import assignments
-from wherry.controller.operations.fleet import IN_SERVICE, report_of
+from wherry.controller.operations.documents import decode_assignments
+from wherry.controller.operations.fleet import IN_SERVICE, reports_of
+from wherry.controller.operations.kept import Kept
 from wherry.controller.store.database import Database
 from wherry.controller.store.tables import BlobRow, DesiredRow, DeviceRow, RolloutRow, VersionRow
 from wherry.protocol.blob import BlobRef
@@ -40,21 +42,33 @@ def _rolling(session: Session) -> _Versions:
 
 
 def _lagging(session: Session) -> _Versions:
-    rows = session.execute(
-        select(DesiredRow, DeviceRow).join(DeviceRow, DeviceRow.id == DesiredRow.device).where(*IN_SERVICE)
-    )
-    wanted = {(entry.model, entry.version) for desired, device in rows for entry in _unfinished(desired, device)}
+    desired, device = DesiredRow, DeviceRow
+    found: Select[*tuple[Any, ...]] = (
+        select(
+            desired.device, desired.slots, desired.epoch, desired.generation, device.reported, device.reported_epoch,
+            device.reported_generation,
+        )
+        .join(device, device.id == desired.device)
+        .where(*IN_SERVICE)
+    )  # fmt: skip
+    wanted = {key for keys in _needed.of(session.execute(found)) for key in keys}
     return {key: session.get_one(VersionRow, key) for key in sorted(wanted)}
 
 
-def _unfinished(desired: DesiredRow, device: DeviceRow) -> Iterator[Assignment]:
-    order = (desired.epoch, desired.generation)
-    accepted = (device.reported_epoch, device.reported_generation)
-    for entry in assignments(desired):
-        report = report_of(device, entry.slot)
-        attempted = progress(entry, order, report, accepted).standing == "in-progress" or is_trying(entry, report)
-        if accepted < order or attempted:
-            yield entry
+def _unfinished(found: Row[Any]) -> tuple[tuple[str, int], ...]:
+    """The versions that the device still has to fetch something of."""
+    return tuple((entry.model, entry.version) for entry in decode_assignments(found.slots) if _lags(found, entry))
+
+
+def _lags(found: Row[Any], entry: Assignment) -> bool:
+    order, accepted = (found.epoch, found.generation), (found.reported_epoch, found.reported_generation)
+    if accepted < order:
+        return True
+    report = next((slot for slot in reports_of(found) if slot.slot == entry.slot), None)
+    return progress(entry, order, report, accepted).standing == "in-progress" or is_trying(entry, report)
+
+
+_needed = Kept(_unfinished)
 
 
 def _manifest_ref(session: Session, row: VersionRow) -> BlobRef:

@@ -1,6 +1,7 @@
 """Rows to what the engine knows: a rollout and its members, read in one transaction."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, cast
 
 import msgspec
@@ -11,6 +12,7 @@ from wherry.controller.core.behaviour import Behaviour
 from wherry.controller.core.members import End, Kind, Member, Override, Restored, Rollout, Sent, Standing, State
 from wherry.controller.core.plan import RolloutPlan
 from wherry.controller.operations.fleet import KEPT_DECODED, decode_birth
+from wherry.controller.operations.kept import Kept
 from wherry.controller.store.tables import BehaviourRow, DeviceRow, RolloutDeviceRow, RolloutRow, VersionRow
 from wherry.protocol.down.desired import Assignment
 from wherry.protocol.manifest import decode_manifest
@@ -41,7 +43,7 @@ def load(session: Session, row: RolloutRow) -> tuple[Rollout, list[Member]]:
         restore_from=row.restore_from,
         overrides=msgspec.json.decode(row.overrides, type=tuple[Override, ...]),
     )
-    return rollout, _kept.members(row, session.execute(_columns(row)))
+    return rollout, _members.of(row, session.execute(_columns(row)))
 
 
 def assignment(body: bytes | None) -> Assignment | None:
@@ -112,33 +114,27 @@ def _restored(found: Row[Any]) -> Restored | None:
     return Restored(order=(found.restored_epoch, found.restored_generation), at_s=found.restored_s)
 
 
-class _Kept:
-    """Members as they were made at the last tick, by rollout: only of a row that has changed is one made again.
-
-    By device and not by what it says, so that what was said before is forgotten. The rollouts looked at last stay.
-    """
+class _Members:
+    """Those of each rollout and slot. The rollouts looked at last stay, as many as there is room for."""
 
     def __init__(self) -> None:
-        self._by_rollout: dict[tuple[int, str], dict[str, tuple[tuple[Any, ...], Member]]] = {}
+        self._by_rollout: dict[tuple[int, str], Kept[Member]] = {}
         self.cache_clear = self._by_rollout.clear
 
-    def members(self, row: RolloutRow, rows: Iterable[Row[Any]]) -> list[Member]:
+    def of(self, row: RolloutRow, rows: Iterable[Row[Any]]) -> list[Member]:
         key = (row.id, row.slot)
-        before, now = self._by_rollout.pop(key, {}), {}
-        for found in rows:
-            values = tuple(found)
-            kept = before.get(found.device)
-            now[found.device] = kept if kept is not None and kept[0] == values else (values, _member(row.slot, found))
-        self._by_rollout[key] = now
+        kept = self._by_rollout.pop(key, None) or Kept(partial(_member, row.slot))
+        members = kept.of(rows)
+        self._by_rollout[key] = kept
         self._forget()
-        return [member for _, member in now.values()]
+        return members
 
     def _forget(self) -> None:
         while len(self._by_rollout) > 1 and sum(map(len, self._by_rollout.values())) > KEPT_DECODED:
             del self._by_rollout[next(iter(self._by_rollout))]
 
 
-_kept = _Kept()
+_members = _Members()
 
 
 def _report(body: bytes, slot: str) -> SlotReport | None:

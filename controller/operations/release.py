@@ -15,10 +15,11 @@ from sqlalchemy.orm import Session
 from wherry.controller.core.members import LIVE, Standing
 from wherry.controller.core.standing import GONE, UNSETTLED
 from wherry.controller.operations import audit
-from wherry.controller.operations.carry_out import give_back, new_entry
+from wherry.controller.operations.carry_out import new_entry
 from wherry.controller.operations.documents import assignment_of
 from wherry.controller.operations.members import assignment
 from wherry.controller.operations.overlap import meant, moved_on, refuse_moved_on
+from wherry.controller.operations.sending import give_back
 from wherry.controller.store.tables import DesiredRow, RolloutDeviceRow, RolloutRow
 
 

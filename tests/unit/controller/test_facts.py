@@ -16,6 +16,7 @@ from tests.support.soak import scaled
 from wherry.controller.adapters.broker_session import Heard
 from wherry.controller.intake import _apply
 from wherry.controller.operations import facts
+from wherry.controller.store import rows
 from wherry.controller.store.database import Database, open_database
 from wherry.controller.store.tables import BehaviourRow, DeviceRow, EventRow, LogRow, TelemetryRow
 from wherry.protocol.latency import LatencySketch
@@ -149,7 +150,7 @@ def test_of_two_with_one_number_the_first_counts(depot: Depot) -> None:
 
 
 def test_more_rows_than_one_statement_takes_are_all_kept(depot: Depot, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facts, "ROWS_TOGETHER", 3)
+    monkeypatch.setattr(rows, "KEYS_TOGETHER", 3)
     told = [("pi-1", Log(boot_id="b", batch=number, lines=(LINE,) * 4)) for number in range(5)]
     assert facts.keep_logs(depot.db, told, now_s=1.0) == [True] * 5
     assert facts.keep_logs(depot.db, [*told, ("pi-1", Log(boot_id="b", batch=9, lines=()))], now_s=1.0) == [False] * 6

@@ -10,7 +10,7 @@ from wherry.controller.core.plan import FULL_FLEET, Target
 from wherry.controller.core.standing import GONE
 from wherry.controller.errors import Conflict
 from wherry.controller.operations import devices, ingest, retry, rollouts, steering
-from wherry.controller.operations.documents import want
+from wherry.controller.operations.documents import Orders
 from wherry.controller.operations.rollouts import RolloutView
 from wherry.controller.store.tables import DeviceRow
 from wherry.protocol.up import Status
@@ -153,7 +153,7 @@ def test_one_that_is_queued_begins_without_the_named_that_have_left(fleet: Depot
 def test_nothing_is_written_for_one_that_left_while_an_older_wherry_kept_it_in_the_rollout(going: Depot) -> None:
     with going.db.write() as session:
         session.get_one(DeviceRow, "pi-2").decommissioned_s = going.now_s
-        want(session, "pi-2", "main", None, now_s=going.now_s)
+        Orders(session, ["pi-2"]).want("pi-2", "main", None, now_s=going.now_s)
     rollouts.abort(going.db, 2, restore="revert", now_s=going.now_s, actor="ann")
     back(going, "pi-2")
     assert asked(going) == ["digits:1", "-", "digits:1", "digits:1"]
