@@ -89,6 +89,8 @@ def _picture(api: "Api", rollout: int) -> dict[str, Any]:
 def headline(rollout: dict[str, Any]) -> str:
     """`rollout 3 digits:2 running, wave 2 of 3: 1 committed, 2 in-progress, 3 waiting; reason`."""
     told = _name(rollout)
+    if rollout["state"] == "queued":
+        return f"{told}; it {rollout['reason']}"
     if rollout["state"] == GOOD:
         return f"{told}: {rollout['reason']}"
     reason = f"; {rollout['reason']}" if rollout["reason"] else ""
@@ -105,5 +107,7 @@ def picture(rollout: dict[str, Any]) -> Any:
 
 
 def _name(rollout: dict[str, Any]) -> str:
+    if rollout["state"] == "queued":  # its waves are cut when it begins
+        return f"{rollout['kind']} {rollout['id']} {show.plan_of(rollout)} is queued"
     waves = f", wave {rollout['wave']} of {rollout['wave_count']}" if rollout["live"] else ""
     return f"{rollout['kind']} {rollout['id']} {show.plan_of(rollout)} {rollout['state']}{waves}"

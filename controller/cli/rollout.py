@@ -146,7 +146,7 @@ def _told(rollout: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         show.as_json(rollout)
         return
-    show.say(headline(rollout) if rollout["state"] != "queued" else _queued(rollout))
+    show.say(headline(rollout))
     if rollout["live"]:
         typer.echo(f"watch it with: wherry rollout watch {rollout['id']}")
 
@@ -161,10 +161,6 @@ def _confirm_all_at_once(api: "Api", asked: AskedPlan, *, yes: bool) -> None:
     count = len(waves[0]["devices"])
     if len(waves) == 1 and count > MAX_AT_ONCE:
         confirm(f"Send {asked.version_name} to all {count} devices at once?", yes=yes)
-
-
-def _queued(rollout: dict[str, Any]) -> str:
-    return f"{rollout['kind']} {rollout['id']} {show.plan_of(rollout)} is queued; it {rollout['reason']}"
 
 
 def _row(rollout: dict[str, Any]) -> tuple[object, ...]:

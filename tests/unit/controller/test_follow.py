@@ -118,8 +118,8 @@ def test_a_device_cannot_make_the_terminal_obey() -> None:
 
 
 def test_a_rollout_that_waits_its_turn_has_no_bars() -> None:
-    text = drawn(rollout([], "queued") | {"gates": [], "reason": "waits for rollout 6"})
-    assert text.strip() == "rollout 7 digits:2 queued: no devices; waits for rollout 6"
+    text = drawn(rollout([], "queued") | {"gates": [], "live": True, "reason": "waits: rollout 6 is running"})
+    assert text.strip() == "rollout 7 digits:2 is queued; it waits: rollout 6 is running"
 
 
 def test_a_pipe_is_told_each_change_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
