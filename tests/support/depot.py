@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from tests.support.berths import Berth
 from tests.support.controller_values import make_birth, make_manifest
 from wherry.controller.operations import devices, ingest, registry
 from wherry.controller.operations.desired import all_publications
@@ -42,11 +43,12 @@ def _empty() -> bytes:
 class Depot:
     """`kept` are the manifests that were stored, by digest. `now_s` is the time of everything."""
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = path
-        if isinstance(path, Path) and not path.exists():
-            path.write_bytes(_empty())
-        self.db = open_database(path)
+    def __init__(self, place: Path | str | Berth) -> None:
+        if isinstance(place, Path) and not place.exists():
+            place.write_bytes(_empty())
+        self.path = place.place if isinstance(place, Berth) else place
+        self._open = place.open if isinstance(place, Berth) else functools.partial(open_database, place)
+        self.db = self._open()
         self.now_s = 1000.0
         self.kept: dict[str, bytes] = {}
         self._windows = 0
@@ -63,7 +65,7 @@ class Depot:
     def reopen(self) -> None:
         """What a controller that was killed finds when it starts again."""
         self.db.close()
-        self.db = open_database(self.path)
+        self.db = self._open()
 
     def keep(self, data: bytes) -> BlobRef:
         ref = describe(data)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Tried
+from tests.support.berths import Berth
 from tests.support.controller_values import make_plan
 from tests.support.controls import found_by
 from tests.support.depot import FLEET, Depot
@@ -179,22 +180,25 @@ DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)]
 
 
 @pytest.fixture
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
+def make(berth: Callable[[str], Berth]) -> Iterator[Make]:
     """Makes as many fleets as are asked for."""
     made: list[Depot] = []
 
     def depot(kind: str) -> Depot:
-        sqlite = kind == "sqlite"
-        made.append(Depot(tmp_path / f"{len(made)}.db" if sqlite else request.getfixturevalue("new_database")()))
-        for salt in "abc":
-            made[-1].version(salt)
-        for device in FLEET:
-            made[-1].device(device)
+        made.append(_peopled(Depot(berth(kind))))
         return made[-1]
 
     yield depot
     for one in made:
         one.db.close()
+
+
+def _peopled(depot: Depot) -> Depot:
+    for salt in "abc":
+        depot.version(salt)
+    for device in FLEET:
+        depot.device(device)
+    return depot
 
 
 @pytest.mark.parametrize("given", ORDERS)
@@ -210,8 +214,9 @@ def test_an_order_that_is_given_twice_at_once_is_carried_out_once(
 
 @pytest.mark.parametrize("kind", DATABASES)
 def test_control_without_the_lock_of_the_writer_two_that_meet_are_found(
-    kind: str, make: Make, monkeypatch: pytest.MonkeyPatch
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """On a database that nobody opened before: its engine has no lock from the beginning."""
     meeting = threading.Barrier(2)
 
     def find_same(*asked: Any) -> Any:
@@ -223,8 +228,10 @@ def test_control_without_the_lock_of_the_writer_two_that_meet_are_found(
     monkeypatch.setattr(database, "_begin_sqlite", lambda connection: connection.exec_driver_sql("BEGIN"))
     monkeypatch.setattr(database, "_begin_postgresql", lambda _connection: None)
     monkeypatch.setattr(rollouts, "find_same", find_same)
-    with found_by("_at_once"):
-        _at_once(make(kind), ORDERS["start"][1])
+    place = tmp_path / "own.db" if kind == "sqlite" else request.getfixturevalue("new_database")()
+    depot = _peopled(Depot(place))
+    with contextlib.closing(depot.db), found_by("_at_once"):
+        _at_once(depot, ORDERS["start"][1])
 
 
 def test_control_an_order_that_adds_something_each_time_is_found(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

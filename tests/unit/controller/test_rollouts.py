@@ -26,7 +26,6 @@ def tick(depot: Depot, passed_s: float = 1.0) -> tuple[str, ...]:
     depot.now_s += passed_s
     depot.reopen()
     devices = rollouts.tick(depot.db, now_s=depot.now_s)
-    depot.reopen()
     assert rollouts.tick(depot.db, now_s=depot.now_s) == ()
     return devices
 
