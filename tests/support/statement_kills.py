@@ -11,7 +11,7 @@ import signal
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -44,10 +44,13 @@ class Moment:
 def moments(place: Place, operate: Operate) -> list[str]:
     """What the operation does to the database, by name, when nobody kills it."""
     told: list[str] = []
-    with opened(place) as db:
-        Moment(db.engine, told.append)
-        operate(db)
+    engine = make_engine(place)
+    try:
+        Moment(engine, told.append)
+        operate(Database(engine))
         return list(told)
+    finally:
+        engine.dispose()
 
 
 def killed(place: Place, operate: Operate, at: int) -> bool:
@@ -66,7 +69,8 @@ def killed(place: Place, operate: Operate, at: int) -> bool:
 def _operate_and_leave(place: Place, operate: Operate, at: int) -> None:
     status = 1
     try:
-        engine = make_engine(place)
+        engine = _engine(place)
+        engine.dispose(close=False)  # the connections are the parent's
         passed = count(1)
 
         def die_in_time(_name: str) -> None:
@@ -83,18 +87,25 @@ def _operate_and_leave(place: Place, operate: Operate, at: int) -> None:
 @contextmanager
 def opened(place: Place) -> Iterator[Database]:
     """As the next process finds it."""
-    engine = make_engine(place)
+    engine = _engine(place)
     try:
         yield Database(engine)
     finally:
         engine.dispose()
 
 
+@lru_cache(maxsize=1)
+def _engine(place: Place) -> Engine:
+    """Kept for the next copy at the same place: a new one would learn every statement anew."""
+    return make_engine(place)
+
+
 class Copies:
-    """Makes copies of one database that nobody has open, and removes them."""
+    """Makes copies of one database that nobody has open, one after the other at one place, and removes them."""
 
     def __init__(self, original: Place, scratch: Path) -> None:
         self._original, self._scratch = original, scratch
+        self._name = f"copy-{uuid.uuid4().hex}"
 
     @contextmanager
     def copy(self) -> Iterator[Place]:
@@ -105,7 +116,7 @@ class Copies:
             shutil.copyfile(self._original, path)
             yield path
             return
-        url, name = make_url(self._original), f"copy-{uuid.uuid4().hex}"
+        url, name = make_url(self._original), self._name
         self._ask(f'CREATE DATABASE "{name}" TEMPLATE "{url.database}" STRATEGY FILE_COPY')
         yield url.set(database=name).render_as_string(hide_password=False)
         self._ask(f'DROP DATABASE "{name}" WITH (FORCE)')
