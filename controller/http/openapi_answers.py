@@ -1,6 +1,6 @@
 """What each operation answers, for the OpenAPI document: the type of its JSON, or a media type, and the statuses.
 
-A test holds this table to the routes that there are; that a live controller answers so, nobody compares yet.
+Tests hold this table to the routes that there are, and to what a live controller answers.
 """
 
 from typing import Any, NamedTuple

@@ -22,7 +22,9 @@ from tests.support.shelf import Shelf
 from tests.support.soak import scaled
 from wherry.controller.core.roles import LEAST_ROLE, ROLES
 from wherry.controller.http.app import PREFIX, make_app
+from wherry.controller.http.openapi_answers import ANSWERS, Answer
 from wherry.controller.operations import rollouts, tokens
+from wherry.controller.operations.aliases import AliasView
 from wherry.protocol.blob import describe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -99,6 +101,7 @@ def test_no_operation_answers_5xx_to_any_caller(
         storm.blow(scaled(2 if name == "SQLite" else 0, soak=400))
         tried(_told(storm, name))
         assert storm.failed == [], "\n".join(storm.failed[:10])
+        assert storm.undocumented == [], "\n".join(storm.undocumented[:10])
         assert len(storm.operations) == sum(method != "HEAD" for method, _ in LEAST_ROLE)
         _check_life_goes_on(desk, storm)
 
@@ -123,3 +126,13 @@ def test_negative_control_a_route_that_breaks_is_found(
         tried(_told(storm, "SQLite"))
         assert storm.failed
         assert all("/broken" in line and "500" in line for line in storm.failed)
+
+
+def test_negative_control_an_answer_that_is_not_as_documented_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ANSWERS, ("GET", "/pins"), Answer(AliasView))
+    with _busy_desk(tmp_path) as (_desk, storm):
+        storm.blow(0, only="/pins")
+        assert len(storm.undocumented) == len(ROLES)
+        assert all("/pins 200" in line for line in storm.undocumented)

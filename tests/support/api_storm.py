@@ -1,4 +1,5 @@
-"""Calls of every operation that the OpenAPI document names, valid and not, by every caller; what was a 5xx is told.
+"""Calls of every operation that the OpenAPI document names, valid and not, by every caller; what was a 5xx is told,
+and what was answered otherwise than the document says.
 
 Schemathesis makes the calls from the document. Half of them are aimed: their names are of things that there are, so
 that more is tried than the look-up. What is answered is not read where it is a stream without end.
@@ -15,11 +16,13 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis import APIOperation, Case, GenerationMode
+from schemathesis.specs.openapi import checks
 
 from tests.support.http_desk import HttpDesk
 
 STREAM = "text/event-stream"
 TIMEOUT_S = 20.0
+DOCUMENTED = [checks.status_code_conformance, checks.content_type_conformance, checks.response_schema_conformance]
 RUN = settings(
     derandomize=True, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
 )
@@ -42,6 +45,7 @@ class Storm:
     operations: set[str] = field(default_factory=set)
     succeeded: set[str] = field(default_factory=set)
     failed: list[str] = field(default_factory=list)
+    undocumented: list[str] = field(default_factory=list)
 
     def blow(self, examples: int, only: str = "") -> None:
         """Each operation once by its example and by all callers, then by so many cases of schemathesis's, as many of
@@ -98,6 +102,7 @@ class Storm:
             with session.request(**wanted, stream=True, timeout=TIMEOUT_S, allow_redirects=False) as answer:
                 if STREAM not in answer.headers.get("content-type", ""):
                     answer.content  # noqa: B018  # read, so that the connection can be used again
+                    self._compare(case, answer)
         except (requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL, UnicodeError):
             return  # no client of HTTP can send it
         self.statuses[answer.status_code] += 1
@@ -106,6 +111,18 @@ class Storm:
         if answer.status_code >= 500:
             session.close()  # so does the server
             self.failed.append(f"{answer.status_code} for {caller}: {case.as_curl_command()}")
+
+    def _compare(self, case: Case, answer: requests.Response) -> None:
+        """A 5xx is told as such, and a server's own refusal of what is no HTTP is nobody's operation."""
+        if answer.status_code >= 500 or case.operation.label.startswith("HEAD"):
+            return
+        try:
+            case.validate_response(answer, checks=DOCUMENTED)
+        except schemathesis.errors.SchemathesisError as error:
+            raise AssertionError(f"{case.operation.label} cannot be compared") from error
+        except BaseExceptionGroup as found:
+            told = "; ".join(str(error).split("\n\n")[0] for error in found.exceptions)
+            self.undocumented.append(f"{case.operation.label} {answer.status_code}: {told}: {answer.text[:300]}")
 
     @property
     def calls(self) -> int:
