@@ -1,4 +1,4 @@
-"""`wherry devices remove` and `show`, as a person gives it."""
+"""`wherry devices remove`, `decommission` and `show`, as a person gives it."""
 
 import io
 import time
@@ -47,6 +47,26 @@ def test_a_device_is_removed_and_that_is_said(desk: HttpDesk, shelf: Shelf) -> N
     assert (said.status, said.out) == (0, "pi-1 is removed; it is known again as soon as it speaks\n")
     assert shelf.retained == {}
     assert remove(desk, "pi-1", "--yes", "--json").json == {"device": "pi-1", "removed": True}
+
+
+def test_a_device_is_taken_out_of_service_and_in_again(desk: HttpDesk, shelf: Shelf) -> None:
+    def devices(*arguments: str) -> Said:
+        return wherry("devices", *arguments, url=f"http://127.0.0.1:{desk.port}")
+
+    document = topics.down(FLEET, "pi-1", "desired")
+    shelf.retained[document] = b"{}"
+    told = devices("decommission", "pi-1", "--reason", "sold", "--yes").out
+    assert told == "pi-1 is out of service until `wherry devices recommission pi-1`\n"
+    assert document not in shelf.retained
+    assert "pi-1" not in devices("list").out
+    assert "decommissioned" in devices("list", "--presence", "decommissioned").out
+    assert "sold" in devices("story", "pi-1").out
+    once_more = devices("decommission", "pi-1", "--yes", "--json").json
+    assert once_more["decommissioned_s"] is not None
+    assert devices("recommission", "pi-1").out == "pi-1 is in service again\n"
+    assert devices("recommission", "pi-1", "--json").json["decommissioned_s"] is None
+    assert "pi-1" in devices("list").out
+    assert devices("decommission", "pi-9", "--yes").status == 2
 
 
 def test_devices_are_listed_by_a_query_and_a_mistake_is_shown_by_its_column(desk: HttpDesk) -> None:
