@@ -5,13 +5,16 @@ Invalid, NotAllowed or Unavailable. A status of 500 becomes ServerBug. A redirec
 token is for the controller that was named.
 """
 
+import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx
 import msgspec
 
 from wherry.controller.cli.context_file import resolve
+from wherry.controller.cli.show import plain
 from wherry.controller.errors import Conflict, ControllerError, Invalid, NotAllowed, NotFound, Unavailable
 
 TIMEOUT_S = 60.0
@@ -61,7 +64,8 @@ class Api:
         return self._call("DELETE", path)
 
     def put_file(self, path: str, file: Path) -> Any:
-        with file.open("rb") as content:
+        """With a bar on a terminal, on standard error, as long as it takes."""
+        with _opened(file) as content:
             return self._call("PUT", path, content=content)
 
     def _call(self, method: str, path: str, **more: Any) -> Any:
@@ -87,6 +91,17 @@ class Api:
         if response.is_success:
             return response
         raise _error(response, self.url)
+
+
+def _opened(file: Path) -> AbstractContextManager[BinaryIO]:
+    if not sys.stderr.isatty():
+        return file.open("rb")
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import open as open_with_bar
+
+    name = escape(plain(file.name))
+    return open_with_bar(file, "rb", description=name, console=Console(stderr=True), transient=True)
 
 
 def _decoded(response: httpx.Response, url: str) -> Any:

@@ -1,5 +1,8 @@
 """`wherry models`, as a person gives it, from the package to the last of its files."""
 
+import os
+import pty
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +10,7 @@ import pytest
 
 from tests.support.cargo_hold import make_version
 from tests.support.http_desk import HttpDesk, serving
-from tests.support.wherry_command import Said, wherry, write_package
+from tests.support.wherry_command import NO_CONTEXTS, WHERRY, Said, wherry, write_package
 
 pytestmark = pytest.mark.slow
 
@@ -76,3 +79,18 @@ def test_a_version_is_deleted_with_the_files_that_only_it_had(desk: HttpDesk) ->
 def test_a_mistake_is_said_in_one_line(desk: HttpDesk, arguments: tuple[str, ...], words: str) -> None:
     said = models(desk, *arguments)
     assert (said.status, words in said.err) == (2, True), said.err
+
+
+def test_an_upload_shows_a_bar_on_a_terminal_and_nowhere_else(desk: HttpDesk, tmp_path: Path) -> None:
+    package = write_package(tmp_path / "package-3", make_version(3))
+    screen, terminal = pty.openpty()
+    command = [*WHERRY, "models", "add", str(package), "--url", f"http://127.0.0.1:{desk.port}"]
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "100", "WHERRY_CONTEXTS": NO_CONTEXTS}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=terminal, text=True, check=True)
+    os.close(terminal)
+    shown = os.read(screen, 65536).decode()
+    os.close(screen)
+    assert "220.0/220.0 kB" in shown
+    assert all(file.name in shown for file in package.glob("*.tflite"))
+    assert done.stdout.startswith("registered as digits:3")
+    assert models(desk, "add", package).err == ""
