@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
+import structlog
 
 from tests.support.postgres import create_database, reason_against, server
 from wherry.controller.store.database import open_database
@@ -14,6 +15,10 @@ from wherry.controller.store.database import open_database
 if threading.current_thread() is threading.main_thread():
     # A run that was started in the background has SIGINT ignored, and so would all that it starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What is drawn by default of an error, with every value of every frame, takes seconds.
+PLAIN = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+structlog.configure(processors=[*structlog.get_config()["processors"][:-1], PLAIN])
 
 Tried = Callable[[str], None]
 PROPERTY = "tried"
