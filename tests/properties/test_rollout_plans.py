@@ -25,7 +25,7 @@ from wherry.controller.core.standing import FAILED, PENDING, UNCOUNTED, UNSETTLE
 from wherry.controller.core.windows import is_open
 from wherry.protocol.up.reported import Outcome, SlotReport
 
-RUNS = scaled(300, soak=5000)
+RUNS = scaled(150, soak=5000)
 STEPS = 400
 OLD_BIRTH = make_birth(TFLITE, protocol_versions=(0,))
 WINDOWS = ((), (), (Window(begin="00:00", end="00:10"), Window(begin="06:00", end="05:00")))
