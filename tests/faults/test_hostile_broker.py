@@ -130,6 +130,14 @@ class HostileBroker(RuleBasedStateMachine):
         if bad := damaged(payload, how):
             self._put(topic, bad)
 
+    @rule(number=NUMBERS, at=AT, how=st.sampled_from(DAMAGES))
+    def damage_what_is_wanted_next(self, number: int, at: float, how: str) -> None:
+        """Chance alone seldom damages, wants and carries the same version."""
+        self.publish(number)
+        self.keep_damaged(number, at, how)
+        self.want(number, 1)
+        self.fair_weather(2)
+
     @rule(number=NUMBERS, at=AT)
     def forget(self, number: int, at: float) -> None:
         self.rig.link.retained.pop(_one_of(number, at)[0], None)
