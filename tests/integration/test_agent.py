@@ -16,6 +16,7 @@ from tests.support.cargo_hold import FLEET
 from tests.support.children import workers
 from tests.support.range_server import serving_blobs
 from tests.support.shore import Shore
+from tests.support.soak import SOAKING
 from tests.support.wait import wait_until
 from wherry.protocol import topics
 from wherry.protocol.manifest import HealthLimits
@@ -28,7 +29,12 @@ V1, V2, V3 = (dense_versions.make(number) for number in (1, 2, 3))
 Launch = Callable[..., AgentProcess]
 
 
-@pytest.fixture(params=["mosquitto", "amqtt"])
+WAYS = [("mosquitto", "auto"), ("mosquitto", "3.1.1"), ("amqtt", "auto")]
+MORE_WAYS = [("mosquitto", "5"), ("amqtt", "3.1.1")]
+"""What `auto` comes to on them; a fleet goes these ways with the controller too, see `test_controller_fleet`."""
+
+
+@pytest.fixture
 def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[int]:
     with running(request.param, tmp_path) as port:
         yield port
@@ -68,12 +74,10 @@ def shore_at() -> Iterator[Callable[[int], Shore]]:
         shore.close()
 
 
-@pytest.mark.parametrize("protocol", ["auto", "5", "3.1.1"])
+@pytest.mark.parametrize(("broker", "protocol"), WAYS + MORE_WAYS if SOAKING else WAYS, indirect=["broker"])
 def test_versions_are_committed_served_and_measured(
-    broker: int, launch: Launch, shore_at: Callable[[int], Shore], protocol: str, request: pytest.FixtureRequest
+    broker: int, launch: Launch, shore_at: Callable[[int], Shore], protocol: str
 ) -> None:
-    if protocol == "5" and "amqtt" in request.node.name:
-        pytest.skip("amqtt speaks MQTT 3.1.1 only")
     shore, agent = shore_at(broker), launch(broker, protocol=protocol)
     for generation, version in ((1, V1), (2, V2)):
         shore.publish(version)
@@ -159,10 +163,11 @@ def test_wrong_results_are_refused_and_a_slow_version_is_reverted_while_the_incu
     assert "limit 0.0001 ms" in shore.await_event("reverted").reason
 
 
+@pytest.mark.parametrize(("broker", "protocol"), [("mosquitto", "auto"), ("amqtt", "3.1.1")], indirect=["broker"])
 def test_a_block_damaged_on_the_broker_comes_over_http(
-    broker: int, launch: Launch, shore_at: Callable[[int], Shore]
+    broker: int, launch: Launch, shore_at: Callable[[int], Shore], protocol: str
 ) -> None:
-    shore, agent = shore_at(broker), launch(broker)
+    shore, agent = shore_at(broker), launch(broker, protocol=protocol)
     shore.publish(V1, damaged={topics.block(FLEET, V1.assignment.artifact, 2)})
     with serving_blobs({ref.digest: data for ref, data in V1.blobs}) as url:
         shore.want(1, V1, url=url)
