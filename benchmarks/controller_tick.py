@@ -107,7 +107,7 @@ def _took(work: Callable[[], object], repetitions: int) -> Took:
 def _first_tick(depot: Depot) -> None:
     """As after a start, when nothing has been decoded yet."""
     for entry in vars(members).values():
-        if hasattr(entry, "cache_clear"):
+        if hasattr(entry, "cache_clear") and not isinstance(entry, type):
             entry.cache_clear()
     _tick(depot)
 
