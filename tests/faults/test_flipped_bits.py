@@ -21,10 +21,10 @@ from wherry.agent.adapters.store.blobs import Blobs
 
 pytestmark = pytest.mark.slow
 
-AT_REST = scaled(1400, soak=20_000)
-BEFORE_LOADING = scaled(600, soak=10_000)
+AT_REST = scaled(400, soak=20_000)
+BEFORE_LOADING = scaled(200, soak=10_000)
 BITS_OF_A_BYTE = scaled(1, soak=8)
-BOTH_COPIES = scaled(200, soak=2000)
+BOTH_COPIES = scaled(80, soak=2000)
 VERIFIED = {V1.assignment.artifact, V2.assignment.artifact}
 
 
@@ -156,7 +156,7 @@ def test_a_bit_of_one_copy_of_the_record_leaves_the_other_one(rig: Rig, base: Pa
 def test_an_agent_serves_on_and_mends_the_copy(rig: Rig, base: Path, tried: Tried) -> None:
     count = 0
     for path in _copies(base / "state"):
-        for byte in range(0, len(path.read_bytes()), scaled(16, soak=1)):
+        for byte in range(0, len(path.read_bytes()), scaled(32, soak=1)):
             _flip(path, min(byte, len(path.read_bytes()) - 1) * 8 + byte % 8)
             rig.boot()
             assert _served(rig), f"byte {byte} of {path.name}"
