@@ -55,7 +55,7 @@ TURNS_TO_CONVERGE = 60
 IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """What a disk does is tried elsewhere."""
 
-RUNS = scaled(120, soak=2000)
+RUNS = scaled(80, soak=2000)
 STEPS = 50
 ENOUGH = 2000
 """Runs in which a sabotage is found for certain; the first that finds it is the last."""
