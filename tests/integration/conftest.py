@@ -12,6 +12,7 @@ from typing import TypeVar
 import pytest
 
 from tests.support import conversion
+from tests.support.compressed import answer, compress
 from wherry.protocol.manifest import HealthLimits
 
 T = TypeVar("T")
@@ -98,6 +99,18 @@ def dynamic(digits: Path, shared: Shared) -> conversion.Conversion:
             )
         ),
     )
+
+
+@pytest.fixture(scope="session")
+def compressed(shared: Shared) -> Path:
+    """The networks of `tests.support.networks` with every variant of them, and `remedies.json`."""
+    return shared.once("compressed", compress)
+
+
+@pytest.fixture(scope="session")
+def answers(compressed: Path, shared: Shared) -> Callable[[str], Path]:
+    """The same directory, with what each variant of a network answers in both runtimes, XNNPACK or not."""
+    return lambda network: shared.once(f"answers-{network}", lambda _: answer(compressed, network, "out", "plain"))
 
 
 def _run(module: str, *arguments: Path) -> Path:

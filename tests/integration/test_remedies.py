@@ -1,12 +1,12 @@
 """Networks that eight bits harm, each in another way, and the remedy that helps it."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.support.compressed import compressed
 from wherry.converters.compress import bias
 from wherry.converters.compress.histogram import Histogram, mse_range, percentile_range
 
@@ -14,8 +14,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def gains() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((compressed() / "remedies.json").read_text())
+def gains(compressed: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((compressed / "remedies.json").read_text())
     return found
 
 

@@ -4,15 +4,15 @@ docs/reference/quantization.md says them in words. int8 is in test_affine.py. Th
 ones; every operator is given what the runtime gave it, so that errors do not add up.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.support.compressed import answers, compressed
 from wherry.converters.compress import affine, graph
 from wherry.protocol.manifest import Quantization
 
@@ -27,10 +27,9 @@ SAMPLES = 8
 class Ran:
     """A file of the `vision` network, and every tensor of some runs of it."""
 
-    def __init__(self, variant: str) -> None:
+    def __init__(self, directory: Path, variant: str) -> None:
         from tflite_runtime.interpreter import Interpreter, OpResolverType
 
-        directory = compressed()
         content = (directory / f"vision-{variant}.tflite").read_bytes()
         self.model = graph.parse(content)
         self.graph = self.model.subgraphs[0]
@@ -73,8 +72,8 @@ class FloatLayer:
 
 
 @pytest.fixture(scope="module")
-def float_layers() -> list[FloatLayer]:
-    model = graph.parse((compressed() / "vision.tflite").read_bytes())
+def float_layers(compressed: Path) -> list[FloatLayer]:
+    model = graph.parse((compressed / "vision.tflite").read_bytes())
     subgraph = model.subgraphs[0]
     return [
         FloatLayer(*(graph.floats(model, subgraph, index) for index in op.inputs[1:]))
@@ -83,8 +82,8 @@ def float_layers() -> list[FloatLayer]:
     ]
 
 
-def test_float16_constants_are_the_nearest_halves_to_even(float_layers: list[FloatLayer]) -> None:
-    ran = Ran("float16")
+def test_float16_constants_are_the_nearest_halves_to_even(compressed: Path, float_layers: list[FloatLayer]) -> None:
+    ran = Ran(compressed, "float16")
     widened = [op for _, op in ran.operators("DEQUANTIZE")]
     assert len(widened) >= len(float_layers)
     for layer, (_, op) in zip(float_layers, ran.operators(*graph.WEIGHTED), strict=True):
@@ -95,8 +94,10 @@ def test_float16_constants_are_the_nearest_halves_to_even(float_layers: list[Flo
     assert {values.dtype for values in stored} == {np.dtype(np.float16)}
 
 
-def test_weight_only_weights_are_int8_by_the_channel_and_widened_exactly(float_layers: list[FloatLayer]) -> None:
-    ran = Ran("weight-only-int8")
+def test_weight_only_weights_are_int8_by_the_channel_and_widened_exactly(
+    compressed: Path, float_layers: list[FloatLayer]
+) -> None:
+    ran = Ran(compressed, "weight-only-int8")
     for layer, (name, op) in zip(float_layers, ran.operators(*graph.WEIGHTED), strict=True):
         axis = graph.CHANNEL_AXIS[name]
         scales = affine.weight_scales(layer.weights, axis)
@@ -105,8 +106,10 @@ def test_weight_only_weights_are_int8_by_the_channel_and_widened_exactly(float_l
         assert np.array_equal(ran.runs[0][op.inputs[2]], layer.bias), "biases stay float32"
 
 
-def test_dynamic_layers_quantize_what_comes_and_accumulate_in_integers(float_layers: list[FloatLayer]) -> None:
-    ran = Ran("dynamic")
+def test_dynamic_layers_quantize_what_comes_and_accumulate_in_integers(
+    compressed: Path, float_layers: list[FloatLayer]
+) -> None:
+    ran = Ran(compressed, "dynamic")
     for layer, (name, op) in zip(float_layers, ran.operators(*graph.WEIGHTED), strict=True):
         axis = None if name == "FULLY_CONNECTED" else graph.CHANNEL_AXIS[name]
         scales = affine.weight_scales(layer.weights, axis)
@@ -124,9 +127,9 @@ def test_dynamic_layers_quantize_what_comes_and_accumulate_in_integers(float_lay
             assert (error > 1e-5 * np.abs(expected).max()).mean() < 0.05, name
 
 
-def test_int16x8_is_symmetric_with_scales_of_the_recorded_range() -> None:
-    ran = Ran("int16x8")
-    recorded = graph.parse((compressed() / "vision.calibrated").read_bytes()).subgraphs[0]
+def test_int16x8_is_symmetric_with_scales_of_the_recorded_range(compressed: Path) -> None:
+    ran = Ran(compressed, "int16x8")
+    recorded = graph.parse((compressed / "vision.calibrated").read_bytes()).subgraphs[0]
     ranges = {tensor.name: tensor.quantization for tensor in recorded.tensors if tensor.quantization is not None}
     sixteen = [tensor for tensor in ran.graph.tensors if tensor.type == graph.code("TensorType", "INT16")]
     compared = 0
@@ -142,8 +145,10 @@ def test_int16x8_is_symmetric_with_scales_of_the_recorded_range() -> None:
     assert ran.scales(softmax.outputs[0])[0] == 2.0**-15
 
 
-def test_int16x8_layers_accumulate_and_requantize_within_a_step(float_layers: list[FloatLayer]) -> None:
-    ran = Ran("int16x8")
+def test_int16x8_layers_accumulate_and_requantize_within_a_step(
+    compressed: Path, float_layers: list[FloatLayer]
+) -> None:
+    ran = Ran(compressed, "int16x8")
     for layer, (name, op) in zip(float_layers, ran.operators(*graph.WEIGHTED), strict=True):
         axis = graph.CHANNEL_AXIS[name]
         scales = affine.weight_scales(layer.weights, axis)
@@ -159,8 +164,10 @@ def test_int16x8_layers_accumulate_and_requantize_within_a_step(float_layers: li
             assert np.abs(found - expected).max() <= 1.5, name
 
 
-def test_mixed_keeps_named_layers_as_they_were_and_quantizes_between(float_layers: list[FloatLayer]) -> None:
-    ran = Ran("mixed")
+def test_mixed_keeps_named_layers_as_they_were_and_quantizes_between(
+    compressed: Path, float_layers: list[FloatLayer]
+) -> None:
+    ran = Ran(compressed, "mixed")
     layers = ran.operators(*graph.WEIGHTED)
     types = [ran.runs[0][op.inputs[1]].dtype for _, op in layers]
     assert types == [np.float32] * 2 + [np.int8] * (len(layers) - 2)
@@ -173,7 +180,7 @@ def test_mixed_keeps_named_layers_as_they_were_and_quantizes_between(float_layer
         assert np.array_equal(affine.dequantize(tensors[source], steps), tensors[target])
 
 
-def test_float_ends_only_wrap_the_integers() -> None:
+def test_float_ends_only_wrap_the_integers(answers: Callable[[str], Path]) -> None:
     directory = answers("vision")
     with (
         np.load(directory / "vision-int8.tflite-runtime.npz") as integer,

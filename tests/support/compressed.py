@@ -1,40 +1,23 @@
-"""The networks of `tests.support.networks` and their variants, made once a test process."""
+"""How the networks of `tests.support.networks` and their variants are made and run: each by a process of its own."""
 
-import atexit
-import shutil
 import subprocess
 import sys
-import tempfile
-from functools import cache
 from pathlib import Path
 
 FAMILIES = ("litert", "tflite-runtime")
 
 
-@cache
-def networks() -> Path:
-    """A directory with float files and data."""
-    directory = Path(tempfile.mkdtemp(prefix="wherry-compressed-"))
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    run("tests.support.networks", directory)
+def compress(directory: Path, *names: str) -> Path:
+    """The directory, with float files, data, every variant of the plain networks and `remedies.json` of the others."""
+    run("tests.support.compression", directory, *names)
     return directory
 
 
-@cache
-def compressed() -> Path:
-    """The same, with every variant of the plain networks and `remedies.json` of the others."""
-    directory = networks()
-    run("tests.support.compression", directory)
-    return directory
-
-
-@cache
-def answers(network: str) -> Path:
-    """The same, with what each variant of `network` answers in both runtimes."""
-    directory = compressed()
+def answer(directory: Path, network: str, *kernels: str) -> Path:
+    """The directory, with what each variant of `network` answers in both runtimes."""
     files = sorted(directory.glob(f"{network}-*.tflite"))
     for family in FAMILIES:
-        run("tests.support.run_tflite", family, directory / f"{network}.npz", directory, *files)
+        run("tests.support.run_tflite", family, ",".join(kernels), directory / f"{network}.npz", directory, *files)
     return directory
 
 

@@ -1,7 +1,8 @@
 """Compresses the networks of `tests.support.networks`: `python -m tests.support.compression DIR [NAME …]`.
 
-DIR holds them; beside each `NAME.tflite` this writes `NAME-float.tflite`, `NAME-VARIANT.tflite`, and what the remedies
-gain as `remedies.json`: by network, by remedy, the signal-to-noise ratio at the outputs in dB.
+Those that DIR lacks are made first, by this same process: importing TensorFlow takes longer than either. Beside each
+`NAME.tflite` this writes `NAME-float.tflite`, `NAME-VARIANT.tflite`, and what the remedies gain as `remedies.json`: by
+network, by remedy, the signal-to-noise ratio at the outputs in dB.
 """
 
 import json
@@ -17,6 +18,7 @@ import numpy.typing as npt
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
+from tests.support import networks
 from wherry.converters.compress import (
     bias,
     calibration,
@@ -35,8 +37,11 @@ REMEDIED = ("spiky", "unequal", "offset", "delicate")
 
 
 def main(directory: Path, *names: str) -> None:
-    remedies = {}
-    for name in names or (*PLAIN, *REMEDIED):
+    wanted, remedies = names or (*PLAIN, *REMEDIED), {}
+    missing = [name for name in wanted if not (directory / f"{name}.tflite").exists()]
+    if missing:
+        networks.main(directory, *missing)
+    for name in wanted:
         network = Network(directory, name)
         if name in REMEDIED:
             remedies[name] = network.remedies()

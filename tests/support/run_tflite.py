@@ -1,8 +1,10 @@
-"""Runs `.tflite` files in one runtime family: `python -m tests.support.run_tflite FAMILY DATA.npz DIR FILE …`.
+"""Runs `.tflite` files in one runtime family: `python -m tests.support.run_tflite FAMILY KERNELS DATA.npz
+DIR FILE …`.
 
 DATA holds `evaluation_in_0`, … as `tests.support.networks` writes them. Integer inputs are quantized and outputs
-dequantized as the file says; `DIR/STEM.FAMILY.npz` then holds `out_0`, … and `plain_0`, … by the kernels without
-XNNPACK: [N, *shape without the batch]. A file that is refused has the message in `error` instead.
+dequantized as the file says; `DIR/STEM.FAMILY.npz` then holds `out_0`, … where KERNELS (`out,plain`) has `out`, and
+where it has `plain` `plain_0`, … by the kernels without XNNPACK: [N, *shape without the batch]. A file that is refused
+has the message in `error` instead.
 """
 
 import sys
@@ -17,12 +19,14 @@ from wherry.converters.compress.affine import round_half_away
 Array = npt.NDArray[Any]
 
 
-def main(family: str, data: Path, directory: Path, *files: Path) -> None:
+def main(family: str, kernels: list[str], data: Path, directory: Path, *files: Path) -> None:
     with np.load(data) as archive:
         inputs = {name.removeprefix("evaluation_"): archive[name] for name in archive if name.startswith("evaluation_")}
     for file in files:
         try:
-            found = _run(family, file, inputs, "out", xnnpack=True) | _run(family, file, inputs, "plain", xnnpack=False)
+            found = {}
+            for prefix in kernels:
+                found |= _run(family, file, inputs, prefix, xnnpack=prefix == "out")
         except (ValueError, RuntimeError) as error:
             found = {"error": np.array(str(error))}
         np.savez(directory / f"{file.stem}.{family}.npz", **found)
@@ -60,4 +64,4 @@ def _real(x: Array, detail: dict[str, Any]) -> Array:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *(Path(argument) for argument in sys.argv[2:]))
+    main(sys.argv[1], sys.argv[2].split(","), *(Path(argument) for argument in sys.argv[3:]))
