@@ -38,6 +38,7 @@ from wherry.agent.supervisor import Inbox, Leave, Supervisor
 from wherry.agent.timers import Timers
 from wherry.protocol import topics
 from wherry.protocol.codec import encode
+from wherry.protocol.first_use import learn_types
 from wherry.protocol.up import Birth, Status
 
 INTERRUPTED = 130
@@ -82,6 +83,7 @@ def _carry_out(options: argparse.Namespace, config: Config) -> int:
 
 
 def _run(config: Config) -> None:
+    learn_types()
     store = Store(Path(config.state_dir))
     inbox = Inbox()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -36,6 +36,7 @@ from wherry.controller.lead import Lead
 from wherry.controller.ledger import Ledger
 from wherry.controller.operations import deletion, kept_windows
 from wherry.controller.store.database import open_database
+from wherry.protocol.first_use import learn_types
 
 CONVERTER = PROGRAM
 SWEPT_AFTER_S = 3600.0
@@ -52,6 +53,7 @@ async def run(config: ControllerConfig, on_ready: Callable[[RunFile], None]) -> 
 
     Raises Invalid or Unavailable, with nothing left running, where it cannot start.
     """
+    learn_types()
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)

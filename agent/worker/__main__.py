@@ -9,6 +9,7 @@ from wherry.agent.worker.channel import WorkerChannel
 from wherry.agent.worker.errors import ChannelBroken
 from wherry.agent.worker.session import Session
 from wherry.agent.worker.tether import ignore_interrupts, tie_to_parent
+from wherry.protocol.first_use import learn_types
 
 
 def main() -> int:
@@ -16,6 +17,7 @@ def main() -> int:
     parser.add_argument("--fd", type=int, required=True, help="inherited socket of the control channel")
     ignore_interrupts()
     tie_to_parent()
+    learn_types()
     with socket.socket(fileno=parser.parse_args().fd) as sock:
         try:
             return Session(WorkerChannel(sock), runtimes.load).run()

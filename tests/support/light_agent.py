@@ -10,6 +10,7 @@ alone, and with `trusts_the_broker` it forgets an event when the broker has ackn
 controls.
 """
 
+import faulthandler
 import signal
 import sys
 import threading
@@ -38,6 +39,7 @@ from wherry.agent.worker.messages import AnyOrder, Load
 from wherry.protocol import topics
 from wherry.protocol.codec import encode
 from wherry.protocol.down import Receipt
+from wherry.protocol.first_use import learn_types
 from wherry.protocol.up import Birth, Status
 
 TOLD = "told.jsonl"
@@ -229,6 +231,9 @@ def _keep_time(agents: Iterable[LightAgent], leaving: threading.Event) -> None:
 
 
 def main(path: str) -> None:
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1)  # where a fleet hangs, the test asks what each thread is at
+    learn_types()  # as the agent does
     setting = msgspec.json.decode(Path(path).read_bytes(), type=Setting)
     leaving = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

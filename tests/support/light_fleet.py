@@ -88,6 +88,14 @@ class LightFleet:
         for process in self.processes:
             process.wait(START_LIMIT_S)
 
+    def explain(self) -> None:
+        """Have every process write into the log what its threads are at, or that it has ended."""
+        for process in self.processes:
+            status = process.poll()
+            process.send_signal(signal.SIGUSR1)
+            with (self.directory / "agents.log").open("a") as log:
+                log.write(f"process {process.pid}: {'at work' if status is None else f'ended with {status}'}\n")
+
     def kill(self) -> None:
         for process in self.processes:
             process.kill()
@@ -175,7 +183,12 @@ def storm(directory: Path, count: int, **setting: Any) -> Iterator[Storm]:
     """`setting` is that of the agents. Skips the test where mosquitto is missing."""
     broker.require_mosquitto()
     with ExitStack() as stack, told_on_failure(directory):
-        yield Storm(directory, stack, count, **setting)
+        at = Storm(directory, stack, count, **setting)
+        try:
+            yield at
+        except Exception:
+            at.fleet.explain()
+            raise
 
 
 def what_is_wrong(storm: Storm, rollouts: dict[int, str], serving: int) -> list[str]:
