@@ -22,6 +22,7 @@ from tests.support.wait import wait_until
 from wherry.agent.__main__ import main
 from wherry.agent.adapters.control import NAME
 from wherry.agent.adapters.store.record import RecordFile
+from wherry.agent.cli import check_network
 from wherry.agent.core.record import DeviceRecord
 from wherry.protocol.manifest import HealthLimits
 from wherry.protocol.up import Status
@@ -69,7 +70,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Agen
     directory = tmp_path_factory.mktemp("board")
     dense_versions.write_feed(directory / "feed", 1)
     with running("mosquitto", directory) as port:
-        agent, shore = AgentProcess(directory, port), Shore(port)
+        agent, shore = AgentProcess(directory, port, runtime="litert"), Shore(port)
         try:
             shore.publish(V1)
             shore.want(1, V1)
@@ -176,7 +177,7 @@ def test_a_killed_agent_is_shown_from_its_disk_and_reset_and_begins_anew(
 def alone(tmp_path: Path) -> Path:
     """A board that never ran, and whose broker is not there."""
     (tmp_path / "agent.toml").write_text(
-        f'device = "boat-1"\nfleet = "test"\nstate_dir = "state"\n[broker]\nport = {free_port()}\n'
+        f'device = "boat-1"\nfleet = "test"\nstate_dir = "state"\nruntime = "litert"\n[broker]\nport = {free_port()}\n'
     )
     return tmp_path
 
@@ -201,7 +202,8 @@ def test_the_file_of_variables_beside_the_configuration_is_read(alone: Path) -> 
     assert (said.status, said.err) == (2, f"wherry-agent: {alone}/agent.env: not NAME=value: nonsense\n")
 
 
-def test_something_that_is_no_broker_is_named(alone: Path) -> None:
+def test_something_that_is_no_broker_is_named(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check_network, "LIMIT_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.listen(8)
         port = server.getsockname()[1]

@@ -20,17 +20,18 @@ def as_on_a_board() -> dict[str, str]:
 
 
 class AgentProcess:
-    """Standard error goes to `agent.log` in the directory."""
+    """Standard error goes to `agent.log` in the directory. Each runtime that it may use is tried at its start."""
 
     def __init__(
         self, directory: Path, port: int, protocol: str = "auto", host: str = "127.0.0.1", device: str = DEVICE,
-        module: str = "wherry.agent", window_s: float = 1.0,
+        module: str = "wherry.agent", window_s: float = 1.0, runtime: str = "auto",
     ) -> None:  # fmt: skip
         self.directory, self.module = directory, module
         self.log = directory / "agent.log"
         self.config = directory / "agent.toml"
         self.config.write_text(
             f'device = "{device}"\nfleet = "{FLEET}"\nstate_dir = "state"\ntelemetry_window_s = {window_s}\n'
+            f'runtime = "{runtime}"\n'
             f'[broker]\nhost = "{host}"\nport = {port}\nprotocol = "{protocol}"\nreconnect_limit_s = 1.0\n'
             "[artifacts]\nstall_s = 1.0\ndisk_reserve_bytes = 0\nram_reserve_bytes = 0\n"
             f'[slots.main.feed]\ndirectory = "feed"\nrate_hz = 100\n'
