@@ -15,7 +15,7 @@ from tests.support.update_voyage import Course
 
 pytestmark = pytest.mark.slow
 
-STRIDES: dict[Course, int] = {"good": scaled(13, soak=1), "bad": scaled(29, soak=1)}
+STRIDES: dict[Course, int] = {"good": scaled(29, soak=1), "bad": scaled(47, soak=1)}
 """Of about 2,000 errors that calls can fail with, one in so many is tried."""
 
 
