@@ -38,7 +38,7 @@ ON_HTTP = random.Random(2).randbytes(BLOCKS * BLOCK_BYTES - 1000)
 """The broker has the blocks of the first alone; the controller has both."""
 
 CUTS_A_RUN = 4
-OFFSETS = scaled(200, soak=4000)
+OFFSETS = scaled(100, soak=4000)
 OVERHEAD_BYTES = 8 * 1024
 """Of a new connection: what a broker and a server say first, heads of answers, and the list of hashes again."""
 
@@ -181,7 +181,7 @@ def _flipped(harbour: Harbour, transport: str, runs: int) -> tuple[int, int, lis
 
 @pytest.mark.parametrize("transport", ["mqtt", "http"])
 def test_changed_bytes_are_found_and_their_blocks_fetched_again(harbour: Harbour, transport: str, tried: Tried) -> None:
-    flips, wrong, told = _flipped(harbour, transport, scaled(10, soak=200))
+    flips, wrong, told = _flipped(harbour, transport, scaled(5, soak=200))
     assert wrong == 0
     assert "block-damaged" in told
     assert "block-repaired" in told
