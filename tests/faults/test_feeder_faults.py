@@ -1,10 +1,15 @@
-"""Feeders of real agents: killed, stopped, talking nonsense; workers killed under them; and an agent that dies."""
+"""Feeders of real agents: killed, stopped, talking nonsense; workers killed under them; and an agent that dies.
+
+One agent that has committed its version is there for all tests that need no new one. What they look at is what came
+after they began.
+"""
 
 import itertools
 import os
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -40,7 +45,9 @@ class Sea:
         self.directory, self.results = directory, directory / "results.jsonl"
         dense_versions.write_feed(directory / "feed", 1, SAMPLES)
         self.shore = Shore(port)
-        self.agent = AgentProcess(directory, port)
+        self.agent = AgentProcess(directory, port, runtime="litert")
+
+        self._usual = self.agent.config.read_text()
 
     def serve(self) -> None:
         self.shore.publish(V1)
@@ -48,6 +55,16 @@ class Sea:
         outcome = self.shore.await_outcome(1).outcome
         assert outcome is not None
         assert outcome.result == "committed", outcome.reason
+
+    def serve_on(self) -> None:
+        """With the configuration that it had at first, whatever became of the agent."""
+        if self.agent.process.poll() is not None:
+            self.agent.config.write_text(self._usual)
+            self.agent.start_again()
+        self.await_more()
+
+    def crashes(self) -> int:
+        return sum(event.kind == "worker-crashed" for event in self.shore.all(Event))
 
     def feeder(self) -> psutil.Process:
         return wait_until(lambda: feeders(self.agent.process.pid), "it has a feeder")[0]
@@ -62,14 +79,31 @@ class Sea:
         self.shore.close()
 
 
-@pytest.fixture
-def sea(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sea]:
-    monkeypatch.setenv("WHERRY_AGENT_SLOTS__MAIN__RESULTS__LOG", str(tmp_path / "results.jsonl"))
-    monkeypatch.setenv("WHERRY_AGENT_WORKER_SILENCE_LIMIT_S", str(SILENCE_S))
-    with running("mosquitto", tmp_path) as port:
-        sea = Sea(tmp_path, port)
+@contextmanager
+def opened(directory: Path) -> Iterator[Sea]:
+    with pytest.MonkeyPatch.context() as patch, running("mosquitto", directory) as port:
+        patch.setenv("WHERRY_AGENT_SLOTS__MAIN__RESULTS__LOG", str(directory / "results.jsonl"))
+        patch.setenv("WHERRY_AGENT_WORKER_SILENCE_LIMIT_S", str(SILENCE_S))
+        sea = Sea(directory, port)
+        try:
+            yield sea
+        finally:
+            sea.close()
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sea]:
+    """Its agent has committed a version, and may be dead."""
+    with opened(tmp_path_factory.mktemp("sea")) as sea:
+        sea.serve()
         yield sea
-        sea.close()
+
+
+@pytest.fixture
+def sea(known: Sea) -> Sea:
+    """Its agent serves."""
+    known.serve_on()
+    return known
 
 
 def is_gone(process: psutil.Process) -> bool:
@@ -77,8 +111,7 @@ def is_gone(process: psutil.Process) -> bool:
 
 
 def test_killed_and_stopped_feeders_are_replaced_and_no_worker_minds(sea: Sea, tried: Tried) -> None:
-    sea.serve()
-    worker = workers(sea.agent.process.pid)
+    worker, crashes, logged = workers(sea.agent.process.pid), sea.crashes(), len(sea.agent.log.read_text())
     for number, kind in zip(range(KILLS), itertools.cycle((signal.SIGKILL, signal.SIGSTOP)), strict=False):
         sea.await_more()
         feeder = sea.feeder()
@@ -86,43 +119,14 @@ def test_killed_and_stopped_feeders_are_replaced_and_no_worker_minds(sea: Sea, t
         wait_until(lambda: is_gone(feeder) and feeders(sea.agent.process.pid), f"replaced after {kind.name}")  # noqa: B023
         assert workers(sea.agent.process.pid) == worker, number
     sea.await_more()
-    assert not [event for event in sea.shore.all(Event) if event.kind == "worker-crashed"]
-    assert "killed because it said nothing" in sea.agent.log.read_text()
-    assert "SIGKILL" in sea.agent.log.read_text()
+    assert sea.crashes() == crashes
+    log = sea.agent.log.read_text()[logged:]
+    assert "killed because it said nothing" in log
+    assert "SIGKILL" in log
     tried(f"{KILLS} feeders killed or stopped")
 
 
-def test_without_a_limit_on_silence_a_stopped_feeder_stays(
-    tmp_path: Path, sea: Sea, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The negative control: what replaces a feeder that hangs is this limit."""
-    sea.agent.kill()
-    monkeypatch.setenv("WHERRY_AGENT_WORKER_SILENCE_LIMIT_S", "600")
-    sea.agent.start_again()
-    feeder = sea.feeder()
-    feeder.send_signal(signal.SIGSTOP)
-    with pytest.raises(AssertionError, match="not within"):
-        wait_until(lambda: is_gone(feeder), "replaced", 1.5 * SILENCE_S)
-
-
-def test_a_feed_keeps_its_place_over_killed_workers(sea: Sea, tried: Tried) -> None:
-    sea.serve()
-    for _ in range(WORKER_KILLS):
-        sea.await_more()
-        (worker,) = wait_until(lambda: workers(sea.agent.process.pid), "a worker")
-        worker.send_signal(signal.SIGKILL)
-        wait_until(lambda: is_gone(worker), "it is gone")  # noqa: B023
-    sea.await_more()
-    indices = [result["source"]["index"] for result in lines(sea.results)]
-    assert all(after == (before + 1) % SAMPLES for before, after in itertools.pairwise(indices))
-    assert not [result for result in lines(sea.results) if "error" in result]
-    tried(f"{WORKER_KILLS} killed workers under {len(indices)} samples, none lost and none asked twice")
-
-
-def test_a_feeder_and_its_callback_end_with_an_agent_that_is_killed(
-    tmp_path: Path, sea: Sea, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sea.serve()
+def test_a_feeder_and_its_callback_end_with_an_agent_that_is_killed(sea: Sea) -> None:
     feeder = sea.feeder()
     sea.agent.kill()
     wait_until(lambda: is_gone(feeder), "it is gone")
@@ -134,22 +138,51 @@ def test_a_feeder_and_its_callback_end_with_an_agent_that_is_killed(
     wait_until(lambda: is_gone(feeder) and is_gone(callback), "both are gone")
 
 
+def test_a_feed_keeps_its_place_over_killed_workers(sea: Sea, tried: Tried) -> None:
+    before = len(lines(sea.results))
+    for _ in range(WORKER_KILLS):
+        sea.await_more()
+        (worker,) = wait_until(lambda: workers(sea.agent.process.pid), "a worker")
+        worker.send_signal(signal.SIGKILL)
+        wait_until(lambda: is_gone(worker), "it is gone")  # noqa: B023
+    sea.await_more()
+    results = lines(sea.results)[before:]
+    indices = [result["source"]["index"] for result in results]
+    assert all(after == (before + 1) % SAMPLES for before, after in itertools.pairwise(indices))
+    assert not [result for result in results if "error" in result]
+    tried(f"{WORKER_KILLS} killed workers under {len(indices)} samples, none lost and none asked twice")
+
+
 def test_an_agent_that_leaves_takes_its_feeder_along(sea: Sea) -> None:
-    feeder = sea.feeder()
+    feeder, logged = sea.feeder(), len(sea.agent.log.read_text())
     assert sea.agent.stop() == 0
     assert is_gone(feeder)
-    assert "feeder ended" not in sea.agent.log.read_text()
+    assert "feeder ended" not in sea.agent.log.read_text()[logged:]
 
 
-def test_what_ails_a_feed_is_logged_once_and_is_the_reason_of_a_version_without_evidence(sea: Sea) -> None:
-    (sea.directory / "feed" / "feed.npz").write_bytes(b"no archive")
+def test_without_a_limit_on_silence_a_stopped_feeder_stays(known: Sea, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control: what replaces a feeder that hangs is this limit."""
+    if known.agent.process.poll() is None:
+        known.agent.kill()
+    monkeypatch.setenv("WHERRY_AGENT_WORKER_SILENCE_LIMIT_S", "600")
+    known.agent.start_again()
+    feeder = known.feeder()
+    feeder.send_signal(signal.SIGSTOP)
+    with pytest.raises(AssertionError, match="not within"):
+        wait_until(lambda: is_gone(feeder), "replaced", 1.5 * SILENCE_S)
+    known.agent.kill()
+
+
+def test_what_ails_a_feed_is_logged_once_and_is_the_reason_of_a_version_without_evidence(tmp_path: Path) -> None:
     hasty = dense_versions.make(1, HealthLimits(min_inferences=30, probation_s=1, deadline_s=2))
-    sea.shore.publish(hasty)
-    sea.shore.want(1, hasty)
-    reason = sea.shore.await_event("reverted").reason
+    with opened(tmp_path) as sea:
+        (sea.directory / "feed" / "feed.npz").write_bytes(b"no archive")
+        sea.shore.publish(hasty)
+        sea.shore.want(1, hasty)
+        reason = sea.shore.await_event("reverted").reason
+        log = sea.agent.log.read_text()
     assert reason.startswith("0 of 30 inferences within 2 s; feed: ")
     assert "feed.npz: File is not a zip file" in reason or "has no usable .npz file" in reason
-    log = sea.agent.log.read_text()
     assert log.count("feed.npz: File is not a zip file") - reason.count("feed.npz") <= 1 + log.count("reverted")
     assert '"level": "error"' not in log
 
