@@ -16,6 +16,7 @@ from tests.support import hostile_models
 from tests.support.hostile_models import GIB, SPECS
 from tests.support.live_worker import DEADLINE_S, FAMILIES, Handed, LiveWorker
 from tests.support.sandboxes import USUAL
+from tests.support.soak import SOAKING
 from tests.support.wait import wait_until
 from wherry.agent.adapters.sandbox import MAPPED_BYTES
 from wherry.agent.adapters.worker_process import WorkerEnded
@@ -26,6 +27,8 @@ from wherry.protocol.runtime import Family
 
 pytestmark = pytest.mark.slow
 both = pytest.mark.parametrize("family", FAMILIES)
+any_one = pytest.mark.parametrize("family", FAMILIES if SOAKING else FAMILIES[:1])
+"""Where the kernel decides, whatever the runtime is."""
 
 ANSWER = np.array([[1, 2, 3, 4]], np.float32)
 """What the honest model gives for zeros."""
@@ -123,7 +126,7 @@ def test_a_hostile_model_ends_its_own_worker_only(tmp_path: Path, family: Family
     assert own_zombies() == []
 
 
-@both
+@any_one
 def test_without_a_sandbox_an_arena_is_had_and_a_loop_goes_on(tmp_path: Path, family: Family) -> None:
     """The negative control of both limits, with an arena that the machine of the test has."""
     arena = hostile_models.huge_arena(GIB)
