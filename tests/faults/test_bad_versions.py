@@ -88,7 +88,8 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shore]:
 def _serving(directory: Path) -> Iterator[Shore]:
     with running("mosquitto", directory) as port:
         dense_versions.write_feed(directory / "feed", 1)
-        shore, agent = Shore(port), AgentProcess(directory, port, module="tests.support.odd_agent", window_s=0.5)
+        agent = AgentProcess(directory, port, module="tests.support.odd_agent", window_s=0.5, runtime="litert")
+        shore = Shore(port)
         try:
             _offer(shore, 1, V1)
             wait_until(lambda: _answered(shore, V1) >= 200, "the incumbent answers", OFFER_S)
