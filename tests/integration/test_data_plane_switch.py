@@ -18,7 +18,7 @@ from tests.support.steady_askers import SteadyAskers, rounds
 from wherry.agent.worker.messages import Identity, Loaded, Refused, Sandbox, Serve, Serving, Stop, Stopped, Window
 
 pytestmark = pytest.mark.slow
-TAKEOVERS = scaled(10, soak=200)
+TAKEOVERS = scaled(5, soak=200)
 DRAIN_S = 0.3
 RAW_HEAD = b"POST /v2/models/digits/infer HTTP/1.1\r\nInference-Header-Content-Length: 0\r\nContent-Length: 16\r\n\r\n"
 
