@@ -183,7 +183,7 @@ def test_without_a_sandbox_all_of_it_works(tmp_path: Path, target: Target) -> No
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_sandbox_takes_nearly_no_speed(tmp_path: Path, family: Family, tried: Tried) -> None:
     """A ratio of two figures of the same minute. Locked down before its warm-up, XNNPACK would be 200 times slower."""
-    pair = take_turns(tmp_path, family, scaled(3, soak=15))
+    pair = take_turns(tmp_path, family, scaled(2, soak=15))
     inside_ms, outside_ms = pair.run_ms
     added_ms = pair.start_ms[0] - pair.start_ms[1]
     tried(
