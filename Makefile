@@ -63,8 +63,8 @@ test: setup ## everything that this machine can prove
 	@$(MAKE) --no-print-directory static
 	@$(BIN)/python -m pytest $(PARALLEL)
 
-soak: setup ## the fault harnesses with many more tries: hours, not minutes
-	@WHERRY_SOAK=1 $(BIN)/python -m pytest $(PARALLEL) --timeout 14400 tests/faults tests/properties
+soak: setup ## every test, and the harnesses with many more tries: hours, not minutes
+	@WHERRY_SOAK=1 $(BIN)/python -m pytest $(PARALLEL) --timeout 14400
 
 check: $(READY) static ## the fast one: format, lint, types, import rule, unit tests without what takes long
 	@$(BIN)/python -m pytest -q $(PARALLEL) -m "not slow" tests/unit tests/packaging

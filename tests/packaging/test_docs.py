@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -119,9 +120,14 @@ def words(line: str) -> list[str]:
     return shlex.split(plain)[1:]
 
 
+@cache
+def command() -> Any:
+    return typer.main.get_command(app)
+
+
 def problem(line: str) -> str:
     """Why the command would not be understood, empty where it would be. An argument may be left out in prose."""
-    node: Any = typer.main.get_command(app)
+    node: Any = command()
     rest = words(line)
     while getattr(node, "commands", None) and rest and not rest[0].startswith("-"):
         if rest[0] not in node.commands:
