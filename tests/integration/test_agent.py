@@ -50,9 +50,9 @@ def mosquitto(tmp_path: Path) -> Iterator[int]:
 def launch(tmp_path: Path) -> Iterator[Launch]:
     started: list[AgentProcess] = []
 
-    def start(port: int, **options: str) -> AgentProcess:
+    def start(port: int, *, runtime: str = "litert", **options: str) -> AgentProcess:
         dense_versions.write_feed(tmp_path / "feed", 1)
-        started.append(AgentProcess(tmp_path, port, **options))
+        started.append(AgentProcess(tmp_path, port, runtime=runtime, **options))
         return started[-1]
 
     yield start
@@ -78,7 +78,7 @@ def shore_at() -> Iterator[Callable[[int], Shore]]:
 def test_versions_are_committed_served_and_measured(
     broker: int, launch: Launch, shore_at: Callable[[int], Shore], protocol: str
 ) -> None:
-    shore, agent = shore_at(broker), launch(broker, protocol=protocol)
+    shore, agent = shore_at(broker), launch(broker, protocol=protocol, runtime="auto")
     for generation, version in ((1, V1), (2, V2)):
         shore.publish(version)
         shore.want(generation, version)
