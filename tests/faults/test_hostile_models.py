@@ -18,6 +18,7 @@ from tests.support.live_worker import DEADLINE_S, FAMILIES, Handed, LiveWorker
 from tests.support.sandboxes import USUAL
 from tests.support.soak import SOAKING
 from tests.support.wait import wait_until
+from wherry.agent.adapters import priority
 from wherry.agent.adapters.sandbox import MAPPED_BYTES
 from wherry.agent.adapters.worker_process import WorkerEnded
 from wherry.agent.worker.messages import Load, Loaded, Refused, Sandbox, SelfTest, SelfTested, Stop
@@ -32,6 +33,12 @@ any_one = pytest.mark.parametrize("family", FAMILIES if SOAKING else FAMILIES[:1
 
 ANSWER = np.array([[1, 2, 3, 4]], np.float32)
 """What the honest model gives for zeros."""
+
+
+@pytest.fixture(autouse=True)
+def as_much_as_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that serve nobody yet give way, and on a busy machine a loop would take long to use up its second."""
+    monkeypatch.setattr(priority, "NICE", 0)
 
 
 class Case:
