@@ -24,6 +24,12 @@ TFLITE_RUNTIME = Runtime(family="tflite-runtime", version="2.14.0")
 LITERT = Runtime(family="litert", version="2.3.0")
 
 
+@pytest.fixture(scope="module")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Of conversions that ask what becomes of a network once it was built, which then need no TensorFlow."""
+    return str(tmp_path_factory.mktemp("cache"))
+
+
 def imported(conversion: Conversion) -> set[str]:
     """The top-level packages that the process imported, by its own profile."""
     return set(re.findall(r"^import time:[ \d|]+\| +(\w+)$", conversion.stderr, re.MULTILINE))
@@ -220,15 +226,16 @@ def test_a_wrongly_scaled_calibration_is_refused_by_the_budget(digits: Path, tmp
     assert (tmp_path / "out.refused" / "report.html").read_bytes().startswith(b"<!")
 
 
-def test_without_an_evaluation_agreement_is_the_budget(digits: Path, tmp_path: Path) -> None:
+def test_without_an_evaluation_agreement_is_the_budget(digits: Path, tmp_path: Path, cache_dir: str) -> None:
     budget = {"budget": {"min_agreement": 0.9}}
-    held = request(digits / "hasty.keras", digits / "train.npz", tmp_path / "held", recipe=budget)
+    given = digits / "hasty.keras", digits / "train.npz"
+    held = request(*given, tmp_path / "held", recipe=budget, cache_dir=cache_dir)
     scores = convert(held).report.variants[0].runtimes[0].scores
     assert scores is not None
     assert 0.9 <= scores.agreement < 1.0
     assert scores.accuracy is None, "labels of the calibration are training labels"
     perfect = {"budget": {"min_agreement": 1.0}, "remedies": {"order": []}}
-    missed = request(digits / "hasty.keras", digits / "train.npz", tmp_path / "missed", recipe=perfect)
+    missed = request(*given, tmp_path / "missed", recipe=perfect, cache_dir=cache_dir)
     failed = convert(missed).failed
     assert failed.kind == "BudgetMissed"
     assert "agrees with the float model" in failed.message
@@ -252,11 +259,13 @@ def test_models_of_another_form_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_data_and_labels_that_do_not_fit_the_model_are_refused(digits: Path, tmp_path: Path) -> None:
+def test_data_and_labels_that_do_not_fit_the_model_are_refused(digits: Path, tmp_path: Path, cache_dir: str) -> None:
     np.savez(tmp_path / "small.npz", x=np.zeros((5, 8, 8, 1)))
-    failed = convert(request(digits / "hasty.keras", tmp_path / "small.npz", tmp_path / "out")).failed
+    wanted = request(digits / "hasty.keras", tmp_path / "small.npz", tmp_path / "out", cache_dir=cache_dir)
+    failed = convert(wanted).failed
     assert failed.kind == "DataError"
     assert "x is [5, 8, 8, 1], the model takes [N, 28, 28, 1]" in failed.message
-    wanted = request(digits / "hasty.keras", digits / "heldout-200.npz", tmp_path / "out", labels=("cat", "dog"))
+    given = digits / "hasty.keras", digits / "heldout-200.npz"
+    wanted = request(*given, tmp_path / "out", labels=("cat", "dog"), cache_dir=cache_dir)
     failed = convert(wanted).failed
     assert (failed.kind, failed.message) == ("BadRequest", "2 labels for a model with 10 classes")
