@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from wherry.converters.errors import ConversionError, Exhausted, OutputError
+from wherry.converters.passes.spare import spare_imports
 from wherry.converters.passes.table import PASSES
 from wherry.converters.passes.terms import Done, Fault, Line, Task, Told
 
@@ -50,6 +51,7 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # looking for a GPU takes longer than converting
+    spare_imports()
     lines = _take_stdout()
     for raw in sys.stdin.buffer:
         _answer(raw, lines)
