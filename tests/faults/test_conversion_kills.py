@@ -17,6 +17,7 @@ from tests.support import fake_converter
 from tests.support.controller_process import ControllerProcess
 from tests.support.conversion_desk import ConversionClient, converters, work_dirs
 from tests.support.fake_converter import HANGING, Script
+from tests.support.soak import scaled
 from tests.support.wait import wait_until
 from wherry.protocol.blob import sha256
 
@@ -63,10 +64,13 @@ MOMENTS: dict[str, tuple[bool, Moment]] = {
 }
 """When the controller is killed; whether the child may go on before."""
 
+TRIED = [*MOMENTS.items()][scaled(1, soak=0) :: scaled(2, soak=1)]
+"""One each before there is a child, while it runs, while its package is taken in, and after; in soak all."""
+
 
 def test_a_controller_killed_at_any_moment_ends_with_exactly_one_version(tmp_path: Path, tried: Tried) -> None:
     with _controller(tmp_path, converter=fake_converter.__file__) as controller:
-        for point, (moment, (opened, reached)) in enumerate(MOMENTS.items()):
+        for point, (moment, (opened, reached)) in enumerate(TRIED):
             salt, gate = f"m{point}", tmp_path / f"gate-{point}"
             with _client(controller) as client:
                 number = client.ask(Script(salt=salt, gate=str(gate)), model=salt)
@@ -89,7 +93,7 @@ def test_a_controller_killed_at_any_moment_ends_with_exactly_one_version(tmp_pat
                 assert [action for action in client.actions() if action == "conversion-succeeded"] == (
                     ["conversion-succeeded"] * (point + 1)
                 )
-    tried(f"{len(MOMENTS)} moments at which the controller was killed")
+    tried(f"{len(TRIED)} moments at which the controller was killed")
 
 
 def test_a_child_that_outlives_a_killed_controller_is_ended_by_the_next_one_and_ends_nothing(tmp_path: Path) -> None:
@@ -109,7 +113,10 @@ def test_a_child_that_outlives_a_killed_controller_is_ended_by_the_next_one_and_
 
 
 MAKE = """
-import sys, keras, numpy
+import sys
+from wherry.converters.passes.spare import spare_imports
+spare_imports()
+import keras, numpy
 keras.utils.set_random_seed(1)
 net = keras.Sequential([keras.layers.Input((16,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(4, "softmax")])
 net.save(sys.argv[1] + "/net.keras")
