@@ -115,5 +115,7 @@ def answers(compressed: Path, shared: Shared) -> Callable[[str], Path]:
 
 def _run(module: str, *arguments: Path) -> Path:
     """The last of the arguments, the directory in which the module has made its files."""
-    subprocess.run([sys.executable, "-m", module, *map(str, arguments)], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "tests.support.spare", module, *map(str, arguments)], check=True, capture_output=True
+    )
     return arguments[-1]

@@ -17,7 +17,11 @@ PARITY_DB = 60
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = tmp_path_factory.mktemp("keras")
-    subprocess.run([sys.executable, "-m", "tests.support.keras_sources", str(found)], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "tests.support.spare", "tests.support.keras_sources", str(found)],
+        check=True,
+        capture_output=True,
+    )
     return found
 
 

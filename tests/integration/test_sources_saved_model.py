@@ -16,7 +16,7 @@ PARITY_DB = 60
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
     directory = tmp_path_factory.mktemp("saved_model")
-    command = [sys.executable, "-m", "tests.support.saved_model_sources", str(directory)]
+    command = [sys.executable, "-m", "tests.support.spare", "tests.support.saved_model_sources", str(directory)]
     subprocess.run(command, check=True, capture_output=True)
     return outcomes(directory)
 

@@ -19,7 +19,11 @@ real = pytest.mark.skipif(not SHARED.is_dir(), reason="the real models are not o
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = tmp_path_factory.mktemp("tflite")
-    subprocess.run([sys.executable, "-m", "tests.support.tflite_sources", str(found)], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "tests.support.spare", "tests.support.tflite_sources", str(found)],
+        check=True,
+        capture_output=True,
+    )
     return found
 
 

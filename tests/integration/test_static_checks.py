@@ -51,7 +51,7 @@ SIXTEEN = {
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("files")
     given = [str(RESNET8)] if RESNET8.exists() else []
-    command = [sys.executable, "-m", "tests.support.real_tflite", str(directory), *given]
+    command = [sys.executable, "-m", "tests.support.spare", "tests.support.real_tflite", str(directory), *given]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return directory

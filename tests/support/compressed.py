@@ -23,6 +23,9 @@ def answer(directory: Path, network: str, *kernels: str) -> Path:
 
 def run(module: str, *arguments: str | Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "tests.support.spare", module, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]

@@ -61,7 +61,7 @@ def run(jobs: list[Job], *steps: str) -> None:
             }
             for job in jobs
         ]
-        command = [sys.executable, "-m", "tests.support.source_process", step]
+        command = [sys.executable, "-m", "tests.support.spare", "tests.support.source_process", step]
         done = subprocess.run(command, input=json.dumps(orders), capture_output=True, text=True, timeout=170)
         assert done.returncode == 0, done.stderr[-4000:]
         for job, result in zip(jobs, json.loads(done.stdout.splitlines()[-1]), strict=True):
