@@ -155,6 +155,11 @@ def test_keras_files_never_import_the_old_keras(int8: Conversion) -> None:
     assert "tf_keras" not in names
 
 
+def test_frameworks_do_not_bring_along_what_takes_seconds_to_import(int8: Conversion) -> None:
+    assert re.search(r"^import time:.*\| +tensorflow\.python$", int8.stderr, re.MULTILINE), "it tells parts"
+    assert not re.findall(r"^import time:.*\| +(sklearn\.|pandas\.)", int8.stderr, re.MULTILINE)
+
+
 def test_an_h5_file_of_the_old_keras_is_read_by_the_old_keras(digits: Path, tmp_path: Path) -> None:
     source = tmp_path / "old.h5"
     command = [sys.executable, "-m", "tests.support.old_keras", str(digits / "train.npz"), str(source)]
