@@ -21,7 +21,8 @@ pytestmark = pytest.mark.slow
 BLOB = bytes(range(251)) * 600
 REF = describe(BLOB)
 BLOCKS = split(BLOB)
-QUICK = SlowLimits(head_s=0.4, min_bytes_per_s=1000, window_s=0.4)
+QUICK = SlowLimits(head_s=2.0, min_bytes_per_s=1000, window_s=2.0)
+"""Longer than a good server of the same process takes on a machine that others use too."""
 
 # A row: what the server does, and what is said of it.
 LIES: list[tuple[Fault, str]] = [
@@ -49,17 +50,17 @@ HEADS: list[tuple[Fault, str]] = [
     (bad.garbage, "illegal status line"),
     (bad.hang_up, "Server disconnected without sending a response"),
     (bad.endless_head, "Receive buffer too long"),
-    (bad.endless_hints, "gave no answer within 0.4 s"),
+    (bad.endless_hints, "gave no answer within 2 s"),
     (bad.redirect_loop, "redirects more than 5 times"),
     (bad.redirect_to_nowhere, "redirects to nowhere"),
     (bad.redirect_beyond_ascii, "is not ASCII"),
     (bad.redirect_to_a_file, "file:///etc/hostname is neither http nor https"),
 ]
 SLOW: list[tuple[Fault, str]] = [
-    (bad.silent, "gave no answer within 0.4 s"),
-    (bad.dripping_head, "gave no answer within 0.4 s"),
-    (bad.stalled_body, "bytes in 0.4 s, slower than 1000 bytes/s"),
-    (bad.dripping_body, "bytes in 0.4 s, slower than 1000 bytes/s"),
+    (bad.silent, "gave no answer within 2 s"),
+    (bad.dripping_head, "gave no answer within 2 s"),
+    (bad.stalled_body, "bytes in 2 s, slower than 1000 bytes/s"),
+    (bad.dripping_body, "bytes in 2 s, slower than 1000 bytes/s"),
 ]
 TABLE = [*LIES, *BODIES, *HEADS, *SLOW]
 
@@ -109,7 +110,8 @@ def test_a_bad_server_is_named_and_the_next_one_is_asked(fault: Fault, reason: s
         assert all(url in answer.reason for answer in answers if answer.data is None)
     with serving_blobs({REF.digest: BLOB}) as url:
         client.ask(url)
-        assert [answer.data for answer in client.answers()] == BLOCKS[:2]
+        answers = client.answers()
+    assert [answer.data for answer in answers] == BLOCKS[:2], [answer.reason for answer in answers]
 
 
 def test_blocks_before_a_cut_are_kept(tried: Tried) -> None:
@@ -187,7 +189,7 @@ def test_negative_control_a_limit_for_each_read_is_got_round_by_a_byte_now_and_t
     drips: list[bytes] = []
 
     monkeypatch.setattr(Visit, "drip", lambda visit, data: _drip(visit, data, drips))
-    client = Client(SlowLimits(head_s=3600, min_bytes_per_s=0, window_s=QUICK.window_s))
+    client = Client(SlowLimits(head_s=3600, min_bytes_per_s=0, window_s=0.4))
     with misbehaving(fault, BLOB) as url:
         client.ask(url)
         wait_until(lambda: len(drips) >= 100, "five windows of drips")
