@@ -73,7 +73,7 @@ def reports_of(row: DeviceRow | Row[Any]) -> tuple[SlotReport, ...]:
     return _reported.decode(row.reported).slots if row.reported is not None else ()
 
 
-def report_of(row: DeviceRow, slot: str) -> SlotReport | None:
+def report_of(row: DeviceRow | Row[Any], slot: str) -> SlotReport | None:
     return next((entry for entry in reports_of(row) if entry.slot == slot), None)
 
 

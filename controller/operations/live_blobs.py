@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from wherry.controller.core.members import LIVE
 from wherry.controller.core.standing import is_trying, progress
 from wherry.controller.operations.documents import decode_assignments
-from wherry.controller.operations.fleet import IN_SERVICE, reports_of
+from wherry.controller.operations.fleet import IN_SERVICE, report_of
 from wherry.controller.operations.kept import Kept
 from wherry.controller.store.database import Database
 from wherry.controller.store.tables import BlobRow, DesiredRow, DeviceRow, RolloutRow, VersionRow
@@ -64,7 +64,7 @@ def _lags(found: Row[Any], entry: Assignment) -> bool:
     order, accepted = (found.epoch, found.generation), (found.reported_epoch, found.reported_generation)
     if accepted < order:
         return True
-    report = next((slot for slot in reports_of(found) if slot.slot == entry.slot), None)
+    report = report_of(found, entry.slot)
     return progress(entry, order, report, accepted).standing == "in-progress" or is_trying(entry, report)
 
 

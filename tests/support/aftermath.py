@@ -11,7 +11,7 @@ LINES = 40
 QUESTIONS = (
     "SELECT id, state, reason, wave FROM rollouts",
     """SELECT rollout, device, wave, standing, round(sent_s, 1), round(restored_s, 1), reason FROM rollout_devices
-    WHERE standing NOT IN ('committed', 'pending') LIMIT 20""",
+    WHERE standing != 'committed' LIMIT 20""",
     """SELECT d.device, d.epoch, d.generation, d.published_epoch, d.published_generation, v.presence, v.reported_epoch,
     v.reported_generation, round(v.last_seen_s, 1), v.reported
     FROM desired d JOIN devices v ON v.id = d.device ORDER BY (v.reported_epoch, v.reported_generation)
