@@ -68,7 +68,7 @@ soak: setup ## every test, and the harnesses with many more tries: hours, not mi
 	@WHERRY_SOAK=1 $(BIN)/python -m pytest $(PARALLEL) --timeout 14400
 
 check: $(READY) static ## the fast one: format, lint, types, import rule, unit tests without what takes long
-	@$(BIN)/python -m pytest -q $(PARALLEL) -m "not slow" tests/unit tests/packaging
+	@$(BIN)/python -m pytest -q $(PARALLEL) --numprocesses 2 -m "not slow" tests/unit tests/packaging  # nobody waits here
 
 .PHONY: static
 static: $(READY)

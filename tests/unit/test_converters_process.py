@@ -15,6 +15,8 @@ from wherry.converters.errors import SourceError, UnreadableModel, UnsafeModel, 
 from wherry.converters.model import SourceOptions
 from wherry.converters.sources import keras, keras_file, saved_model
 
+pytestmark = pytest.mark.slow
+
 DENSE = {"module": "keras.layers", "class_name": "Dense", "config": {}, "registered_name": None}
 
 

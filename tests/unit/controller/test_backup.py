@@ -16,6 +16,8 @@ from wherry.controller.core.plan import FULL_FLEET, WaveStep
 from wherry.controller.errors import Invalid, Unavailable
 from wherry.controller.operations import audit, backup, rollouts
 
+pytestmark = pytest.mark.slow
+
 HOUR_S = 3600.0
 NOW_S = 1_800_000_000.0
 

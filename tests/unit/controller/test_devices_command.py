@@ -18,6 +18,8 @@ from wherry.protocol.latency import LatencySketch
 from wherry.protocol.types import VersionRef
 from wherry.protocol.up import Telemetry
 
+pytestmark = pytest.mark.slow
+
 REF = VersionRef(model="digits", version=1, variant="int8", manifest="a" * 64, artifact="b" * 64)
 STATUS = topics.up(FLEET, "pi-1", "status")
 

@@ -18,6 +18,8 @@ from wherry.controller.errors import Conflict, Invalid, NotFound
 from wherry.controller.operations import audit, tokens
 from wherry.controller.store.database import Database
 
+pytestmark = pytest.mark.slow
+
 NEVER_THERE = {"device": "pi-9", "rollout": "9", "conversion": "9", "digest": "0" * 64, "version": "9"}
 REFUSED = (401, 403)
 

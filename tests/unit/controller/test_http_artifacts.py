@@ -15,6 +15,8 @@ from wherry.controller.store.tables import BlobRow
 from wherry.protocol.blob import BlobRef, describe, hash_list
 from wherry.protocol.types import is_digest
 
+pytestmark = pytest.mark.slow
+
 DATA = random.Random(1).randbytes(200_000)
 DIGEST = hashlib.sha256(DATA).hexdigest()
 OTHER = "0" * 64

@@ -14,6 +14,8 @@ from tests.support.shelf import Shelf
 from wherry.protocol import topics
 from wherry.protocol.blob import sha256
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[HttpDesk]:

@@ -40,6 +40,8 @@ from wherry.controller.store.database import Database, make_engine, open_databas
 from wherry.controller.store.schema import MIGRATIONS
 from wherry.controller.store.tables import Base
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = Path(__file__).parents[2] / "golden" / "database"
 REVISIONS = ("0001", "0002", "0003", "0004")
 NOW_S = 5100.0

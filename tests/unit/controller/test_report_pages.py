@@ -19,6 +19,8 @@ from wherry.controller.operations.live_blobs import live_blobs
 from wherry.protocol.blob import describe, sha256
 from wherry.protocol.manifest import encode_manifest
 
+pytestmark = pytest.mark.slow
+
 PAGE = b"<!DOCTYPE html><title>digits</title><script>alert(1)</script>"
 
 

@@ -12,6 +12,8 @@ from wherry.controller.core.plan import FULL_FLEET
 from wherry.controller.operations import desired, rollouts
 from wherry.controller.store import rows
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def few(tmp_path: Path) -> Depot:

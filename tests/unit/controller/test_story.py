@@ -17,6 +17,8 @@ from wherry.controller.operations.actions import record_action
 from wherry.controller.operations.story import Story, story
 from wherry.protocol.down.action import Action
 
+pytestmark = pytest.mark.slow
+
 
 def lived(depot: Depot, device: str = "pi-1") -> Story:
     """Two rollouts, of which the second failed on the device; an order, a pin, and days without a connection."""

@@ -22,6 +22,8 @@ from wherry.protocol.errors import Malformed
 from wherry.protocol.limits import MAX_UPLOAD_BYTES, UPLOAD_BLOCK_BYTES
 from wherry.protocol.up import Event, Upload
 
+pytestmark = pytest.mark.slow
+
 DATA = bytes(range(256)) * 500
 """Three blocks."""
 
