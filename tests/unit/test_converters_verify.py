@@ -59,6 +59,7 @@ def test_parity_takes_rounding_and_refuses_a_scaled_output() -> None:
         parity.require(parity.measure(["y"], [OUTPUTS], [np.full_like(OUTPUTS, np.nan)]))
 
 
+@pytest.mark.slow
 def test_accuracy_decides_with_labels_and_agreement_without() -> None:
     labels = OUTPUTS.argmax(axis=1)
     worse = OUTPUTS.copy()

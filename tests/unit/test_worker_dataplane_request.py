@@ -253,6 +253,7 @@ requests = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(requests, st.binary(max_size=20), st.none() | st.integers(-5, 400) | st.binary(max_size=4))
 @example({"inputs": [IMAGE, OTHER]}, b"", None)
 def test_whatever_the_json_is_the_outcome_is_a_question_or_a_problem(

@@ -125,6 +125,7 @@ def test_events_of_an_earlier_start_are_let_go_of_by_its_name(rig: Rig) -> None:
     assert len(rig.store.events) == 1
 
 
+@pytest.mark.slow
 def test_an_event_with_any_bit_turned_is_dropped_or_one_that_the_controller_reads(rig: Rig, tried: Tried) -> None:
     path = next((rig.store.directory / "events").iterdir())
     whole = path.read_bytes()

@@ -95,6 +95,7 @@ def command(desk: HttpDesk, *arguments: str) -> Said:
     return wherry(*arguments, url=f"http://127.0.0.1:{desk.port}")
 
 
+@pytest.mark.slow
 def test_a_person_saves_uses_and_deletes_a_group(desk: HttpDesk) -> None:
     assert command(desk, "groups").out.startswith("no groups yet")
     assert command(desk, "groups", "set", "@lab", "site=berlin").out == "@lab means 1 devices now\n"
