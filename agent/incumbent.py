@@ -6,6 +6,7 @@ Rules upheld here:
 
 from collections.abc import Callable
 
+from wherry.agent.adapters.sample_file import SampleFile
 from wherry.agent.core.announce import Notice
 from wherry.agent.core.backoff import delay_s
 from wherry.agent.core.record import SlotRecord
@@ -48,6 +49,11 @@ class Incumbent:
     @property
     def pid(self) -> int | None:
         return None if self._seat is None else self._seat.pid or None
+
+    @property
+    def samples(self) -> SampleFile | None:
+        """What it was asked of late; None where nothing is kept."""
+        return None if self._seat is None else self._seat.samples
 
     def start(self) -> None:
         """Start the worker of what the record names, unless it is up, or failed for good."""

@@ -7,11 +7,13 @@ Rules upheld here:
 - What a worker says after it was told to stop counts no more, except its last window.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Literal
 
 import msgspec
 
+from wherry.agent.adapters.sample_file import SampleFile
 from wherry.agent.adapters.worker_process import WorkerEnded
 from wherry.agent.launch import Launch
 from wherry.agent.services import Listening, Services, Worker
@@ -50,11 +52,14 @@ class Hooks(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Seat:
+    """`samples` is where the worker keeps what it is asked, once it serves; None without."""
+
     def __init__(self, services: Services, slot: str, role: Role, hooks: Hooks) -> None:
         self._services, self._slot, self._hooks = services, slot, hooks
         self._worker: Worker = services.start_worker(slot, role, services.on_worker)
         self._said = ""
         self.stage: Stage = "loading"
+        self.samples: SampleFile | None = None
         self._limit = services.timers.after(services.config.worker.load_limit_s, self._expired)
 
     @property
@@ -68,22 +73,32 @@ class Seat:
     def load(self, launch: Launch) -> None:
         self._order("loading", launch.load, self._services.config.worker.load_limit_s, [launch.artifact])
 
-    def test(self, launch: Launch) -> None:
-        """With golden vectors that were asked for when the launch was prepared."""
+    def test(self, launch: Launch, samples: SampleFile | None = None) -> None:
+        """With golden vectors that were asked for when the launch was prepared, and `samples` of the incumbent."""
         assert launch.golden is not None, "verified with the artifact"
-        self._order("testing", launch.test, self._services.config.worker.self_test_limit_s, [launch.golden])
+        limit_s = self._services.config.worker.self_test_limit_s
+        if samples is None:
+            self._order("testing", launch.test, limit_s, [launch.golden])
+            return
+        file = samples.open_for_reading()
+        order = msgspec.structs.replace(launch.test, samples=True, files=2)
+        self._order("testing", order, limit_s, [launch.golden, file])
+        os.close(file)
 
     def serve(self) -> None:
         """Answer on the slot's listening sockets, beside whoever answers there already."""
         config = self._services.config
         listening = self._services.listening.get(self._slot, Listening())
+        self.samples = _sample_file(config.worker.samples_bytes)
+        files = (*listening.files, *([] if self.samples is None else [self.samples.writable]))
         order = Serve(
             window_s=min(WINDOW_S, config.telemetry_window_s),
             listeners=listening.kinds,
-            files=len(listening.files),
+            files=len(files),
             max_request_bytes=config.data_plane.max_request_bytes,
+            samples=self.samples is not None,
         )
-        self._order("starting", order, config.worker.load_limit_s, listening.files)
+        self._order("starting", order, config.worker.load_limit_s, files)
 
     def stop(self) -> None:
         """Drain and leave; killed after a while."""
@@ -126,6 +141,9 @@ class Seat:
         stage, self.stage = self.stage, "ended"
         self._limit.cancel()
         self._worker.close()
+        if self.samples is not None:
+            self.samples.close()
+            self.samples = None
         if stage == "stopping":
             return
         if self._worker.pid == 0:
@@ -152,3 +170,11 @@ class Seat:
             return
         self._said = self._said or f"no answer while {self.stage} within its time limit"
         self._worker.kill()
+
+
+def _sample_file(size_bytes: int) -> SampleFile | None:
+    """None where none is wanted, or the board has no room for it: serving matters more."""
+    try:
+        return SampleFile(size_bytes) if size_bytes else None
+    except OSError:
+        return None

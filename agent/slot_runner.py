@@ -66,7 +66,10 @@ class SlotRunner:
             services, crew, name, slot=self._slot, happen=self.happen, note=self._note,
             window=self._incumbent_measured,
         )  # fmt: skip
-        self._trial = Trial(services, crew, name, slot=self._slot, happen=self.happen, window=self._candidate_measured)
+        self._trial = Trial(
+            services, crew, name, slot=self._slot, happen=self.happen, window=self._candidate_measured,
+            samples=lambda: self._incumbent.samples,
+        )  # fmt: skip
         self._telemetry = SlotTelemetry(services, outbox, name, boot_id)
         self._actions = self._action_table()
 
@@ -178,6 +181,8 @@ class SlotRunner:
 
     def _save(self, done: Step) -> None:
         store = self._services.store
+        if done.after.state == "switch" and done.before.state == "self-test":
+            done = msgspec.structs.replace(done, after=effects.with_agreement(done.after, self._trial.agreement))
         if done.after.state == "probation" and done.before.state == "switch":
             after = effects.with_baseline(
                 done.after, self._past.p95_ms(), self._past.baseline(), broker_before=self._outbox.online

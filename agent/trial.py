@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from wherry.agent.adapters.sample_file import SampleFile
 from wherry.agent.core.health import Breach, Commit, Evidence, Unproven, judge
 from wherry.agent.core.record import SlotRecord
 from wherry.agent.core.slot import SlotEvent
@@ -13,6 +14,7 @@ from wherry.agent.seat import Hooks, Seat
 from wherry.agent.services import Services
 from wherry.agent.timers import Timer
 from wherry.agent.worker.messages import SelfTested, Window
+from wherry.protocol.up.reported import Agreement
 
 JUDGE_EVERY_S = 1.0
 """For what no window tells: time passing, a worker that answers nothing."""
@@ -22,7 +24,10 @@ REMARK_HOLDS_S = 90.0
 
 
 class Trial:
-    """One at a time. `slot` gives the record as it is now."""
+    """One at a time. `slot` gives the record as it is now, `samples` what the incumbent was asked.
+
+    `agreement` is what the newest self-test found of it.
+    """
 
     def __init__(
         self,
@@ -33,9 +38,11 @@ class Trial:
         slot: Callable[[], SlotRecord],
         happen: Callable[[SlotEvent], None],
         window: Callable[[Window], None],
+        samples: Callable[[], SampleFile | None],
     ) -> None:
         self._services, self._crew, self._name, self._slot = services, crew, name, slot
-        self._happen, self._window = happen, window
+        self._happen, self._window, self._samples = happen, window, samples
+        self.agreement: Agreement | None = None
         self._seat: Seat | None = None
         self._launch: Launch | None = None
         self._timer: Timer | None = None
@@ -122,10 +129,22 @@ class Trial:
         if self._slot().state == "probation":
             self.serve()
         elif self._seat is not None and self._launch is not None:
-            self._seat.test(self._launch)
+            self._seat.test(self._launch, self._samples())
 
     def _tested(self, tested: SelfTested) -> None:
+        self.agreement = self._agreement(tested)
         self._happen(SlotEvent("self-test-passed" if tested.ok else "self-test-failed", tested.reason))
+
+    def _agreement(self, tested: SelfTested) -> Agreement | None:
+        slot = self._slot()
+        if not tested.compared or slot.attempt is None or slot.incumbent is None:
+            return None
+        return Agreement(
+            artifact=slot.attempt.ref.artifact,
+            against=slot.incumbent.artifact,
+            compared=tested.compared,
+            agreed=min(tested.agreed, tested.compared),
+        )
 
     def _ended(self, reason: str) -> None:
         self._forget()

@@ -10,7 +10,7 @@ import msgspec
 from wherry.agent.core.drift import Baseline
 from wherry.agent.core.record import MAX_QUARANTINE, Attempt, SlotRecord, Wish
 from wherry.protocol.types import VersionRef, clip_reason
-from wherry.protocol.up.reported import Outcome, Phase, QuarantineEntry, Result
+from wherry.protocol.up.reported import Agreement, Outcome, Phase, QuarantineEntry, Result
 
 Effect = Callable[[SlotRecord, Phase, str], SlotRecord]
 """(slot, the phase that is left, the reason) -> slot."""
@@ -146,6 +146,11 @@ def with_baseline(
         _attempt(slot), incumbent_p95_ms=p95_ms, incumbent=incumbent, broker_before=broker_before
     )
     return msgspec.structs.replace(slot, attempt=attempt)
+
+
+def with_agreement(slot: SlotRecord, agreement: Agreement | None) -> SlotRecord:
+    """Keep what the self-test found; one that compared nothing leaves what is known of another time."""
+    return slot if agreement is None else msgspec.structs.replace(slot, agreement=agreement)
 
 
 def _conclude(slot: SlotRecord, result: Result, phase: Phase, reason: str) -> SlotRecord:

@@ -23,7 +23,7 @@ from wherry.protocol.codec import encode
 from wherry.protocol.down.desired import Assignment
 from wherry.protocol.errors import TooLarge
 from wherry.protocol.types import MAX_REASON_CHARS, Count, Digest, Name, Ordinal, VersionRef
-from wherry.protocol.up.reported import Outcome, Phase, QuarantineEntry, Reported, SlotReport
+from wherry.protocol.up.reported import Agreement, Outcome, Phase, QuarantineEntry, Reported, SlotReport
 
 MAX_QUARANTINE = 16
 """As many as a report may carry; the oldest is forgotten first."""
@@ -74,7 +74,8 @@ class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One slot. `incumbent_failed` keeps it in safe mode until somebody asks for something, or the agent starts.
 
     After a crash loop a start alone may not be enough, and time may be: see `boots.py`. `committed` is (epoch,
-    generation) of the document that the incumbent was committed for.
+    generation) of the document that the incumbent was committed for. `agreement` is that of the newest self-test which
+    compared anything; whose it is, it says.
     """
 
     state: Phase = "empty"
@@ -85,6 +86,7 @@ class SlotRecord(msgspec.Struct, frozen=True, kw_only=True):
     settled: bool = True
     attempt: Attempt | None = None
     outcome: Outcome | None = None
+    agreement: Agreement | None = None
     quarantine: tuple[QuarantineEntry, ...] = ()
     assignments: tuple[Assignment, ...] = ()
     lost: Assignment | None = None
@@ -218,5 +220,13 @@ def _report(name: str, slot: SlotRecord, reason_chars: int | None) -> SlotReport
         serving=slot.serving,
         candidate=slot.attempt.ref if slot.attempt is not None else None,
         outcome=outcome,
+        agreement=_known_agreement(slot),
         quarantine=tuple(QuarantineEntry(artifact=entry.artifact, reason=entry.reason[:chars]) for entry in quarantine),
     )
+
+
+def _known_agreement(slot: SlotRecord) -> Agreement | None:
+    """Of what serves or is tried: that of a version which is gone means nothing any more."""
+    at_work = (slot.serving, None if slot.attempt is None else slot.attempt.ref)
+    is_known = slot.agreement is not None and any(ref and ref.artifact == slot.agreement.artifact for ref in at_work)
+    return slot.agreement if is_known else None

@@ -16,6 +16,7 @@ from wherry.agent.worker.memory import rss_bytes
 from wherry.agent.worker.messages import Identity, Window
 from wherry.agent.worker.model import Model
 from wherry.agent.worker.runtimes.interpreter import Tensor
+from wherry.agent.worker.samples import SampleKeeper
 from wherry.agent.worker.window import WindowCounts
 from wherry.protocol.manifest import TensorSpec
 from wherry.protocol.scores import ScoreReader, has_scores
@@ -29,9 +30,12 @@ class InferenceFailed(Exception):
 
 
 class Engine:
-    """Of one model for the whole life of the worker. `inputs` and `outputs` are the specs in the model's order."""
+    """Of one model for the whole life of the worker. `inputs` and `outputs` are the specs in the model's order.
 
-    def __init__(self, model: Model, identity: Identity, now_s: float) -> None:
+    What is asked is kept in `samples`, where there are any.
+    """
+
+    def __init__(self, model: Model, identity: Identity, now_s: float, samples: SampleKeeper | None = None) -> None:
         self.identity = identity
         self.inputs: tuple[TensorSpec, ...] = model.inputs
         self.outputs: tuple[TensorSpec, ...] = model.outputs
@@ -41,6 +45,7 @@ class Engine:
         self._turn = threading.Lock()
         self._since_s: float | None = None
         self._counts = WindowCounts(now_s)
+        self._samples = samples
 
     def infer(self, inputs: Sequence[Tensor], label: int | None = None) -> list[Tensor]:
         """Every output for one stored tensor an input, of its shape and type. Raises InferenceFailed.
@@ -52,7 +57,7 @@ class Engine:
     def timed(self, inputs: Sequence[Tensor], label: int | None = None) -> tuple[list[Tensor], float]:
         """As `infer`, with the milliseconds that it took, without the wait for the turn."""
         with self._turn:
-            self._since_s = monotonic()
+            self._since_s = start_s = monotonic()
             try:
                 outputs, latency_ms = self._model.run(inputs)
                 self._check_sizes(outputs)
@@ -63,6 +68,8 @@ class Engine:
             finally:
                 self._since_s = None
             self._counts.add(latency_ms, reading, label)
+            if self._samples is not None and reading is not None:
+                self._samples.answered(inputs, reading.top, start_s)
             return outputs, latency_ms
 
     def _check_sizes(self, outputs: Sequence[Tensor]) -> None:

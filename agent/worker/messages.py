@@ -69,21 +69,28 @@ class Load(Order, frozen=True, kw_only=True, tag="load"):
 
 
 class SelfTest(Order, frozen=True, kw_only=True, tag="self-test"):
-    """Run the golden vectors of the open file, compare within the tolerance. Answer: SelfTested or Refused."""
+    """Run the golden vectors of the open file, compare within the tolerance. Answer: SelfTested or Refused.
+
+    With `samples`, a second open file has inputs that the incumbent answered (`samples.py`): count how often the
+    answer is the same.
+    """
 
     files: Annotated[int, msgspec.Meta(ge=0, le=8)] = 1
     tolerance: Tolerance
+    samples: bool = False
 
 
 class Serve(Order, frozen=True, kw_only=True, tag="serve"):
     """Serve until told to stop, saying a Window every `window_s`. Answer: Serving, once the sockets are listened on.
 
-    The open files are listening sockets; `listeners` says what is spoken on each.
+    The open files are listening sockets; `listeners` says what is spoken on each. With `samples` the last of them is
+    a file of memory in which the newest inputs are kept, for a successor to be compared on.
     """
 
     window_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
     listeners: Annotated[tuple[Listener, ...], msgspec.Meta(max_length=8)] = ()
     max_request_bytes: Count = 16 * 1024 * 1024
+    samples: bool = False
 
 
 class Stop(Order, frozen=True, kw_only=True, tag="stop"):
@@ -104,10 +111,15 @@ class Loaded(Answer, frozen=True, kw_only=True, tag="loaded"):
 
 
 class SelfTested(Answer, frozen=True, kw_only=True, tag="self-tested"):
-    """`reason` says in words what was compared, what it took and, where not `ok`, what was out of tolerance."""
+    """`reason` says in words what was compared, what it took and, where not `ok`, what was out of tolerance.
+
+    `agreed` of the `compared` samples got the same class as from the incumbent.
+    """
 
     ok: bool
     reason: Reason
+    compared: Count = 0
+    agreed: Count = 0
 
 
 class Serving(Answer, frozen=True, kw_only=True, tag="serving"):

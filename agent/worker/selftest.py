@@ -1,8 +1,9 @@
-"""The self-test: every golden vector through the loaded model, and what it costs."""
+"""The self-test: every golden vector through the loaded model, its cost, and how far it agrees with the incumbent."""
 
 import os
 from time import perf_counter
 
+from wherry.agent.worker.agreement import Compared, compare
 from wherry.agent.worker.errors import OrderRefused
 from wherry.agent.worker.golden import Case, Difference, cases, difference, judge
 from wherry.agent.worker.messages import SelfTest, SelfTested
@@ -21,16 +22,23 @@ ENOUGH_S = 1.0
 """… but no longer than this, for the sake of slow models. Every vector runs once in any case."""
 
 
-def self_test(order: SelfTest, model: Model, file: int) -> SelfTested:
-    """Compare with the vectors in the open `file`, and measure. Raises OrderRefused where they are not this model's."""
+def self_test(
+    order: SelfTest, model: Model, file: int, labels: tuple[str, ...] = (), samples: int | None = None
+) -> SelfTested:
+    """Compare with the vectors in the open `file`, and measure. Raises OrderRefused where they are not this model's.
+
+    With a file of `samples`, one that passes is then compared with the incumbent; the classes have the names `labels`.
+    """
     if order.tolerance.family != model.family:
         raise OrderRefused(f"the tolerance is for {order.tolerance.family}, the model runs on {model.family}")
-    found = cases(_read(file), model.family, model.inputs, model.outputs)
+    tests = cases(_read(file), model.family, model.inputs, model.outputs)
     latency = LatencyWindow()
-    verdict = judge(_run_all(model, found, latency), order.tolerance)
+    verdict = judge(_run_all(model, tests, latency), order.tolerance)
     p50_ms, p95_ms = latency.quantile_ms(0.5) or 0.0, latency.quantile_ms(0.95) or 0.0
     reason = f"{verdict.reason}; p50 {p50_ms:.3g} ms, p95 {p95_ms:.3g} ms"
-    return SelfTested(ok=verdict.ok, reason=clip_reason(reason))
+    found = compare(model, labels, samples) if verdict.ok and samples is not None else Compared()
+    told = "; ".join(part for part in (reason, found.remark) if part)
+    return SelfTested(ok=verdict.ok, reason=clip_reason(told), compared=found.compared, agreed=found.agreed)
 
 
 def _run_all(model: Model, found: list[Case], latency: LatencyWindow) -> list[Difference]:

@@ -13,6 +13,7 @@ from wherry.agent.worker.engine import Engine
 from wherry.agent.worker.listeners import Listeners
 from wherry.agent.worker.messages import Identity, Serve, Window
 from wherry.agent.worker.model import Model
+from wherry.agent.worker.samples import SampleKeeper
 
 
 class Serving:
@@ -26,11 +27,12 @@ class Serving:
         now_s: float,
         identity: Identity = Identity(),  # noqa: B008 - frozen
         sockets: Sequence[socket.socket] = (),
+        samples: SampleKeeper | None = None,
     ) -> None:
         self._channel = channel
         self._window_s = order.window_s
         self._window_due_s = now_s + order.window_s
-        self._engine = Engine(model, identity, now_s)
+        self._engine = Engine(model, identity, now_s, samples)
         self._listeners = Listeners(self._engine, order, sockets)
 
     def wait_s(self, now_s: float) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from time import monotonic
 
 from wherry.agent.worker import listeners, runtimes
+from wherry.agent.worker.agreement import describe
 from wherry.agent.worker.channel import Received, WorkerChannel
 from wherry.agent.worker.errors import ChannelClosed, OrderRefused
 from wherry.agent.worker.messages import (
@@ -23,6 +24,7 @@ from wherry.agent.worker.messages import (
     Serving as ServingNow,
 )
 from wherry.agent.worker.model import LoadInterpreter, Model, load_model
+from wherry.agent.worker.samples import SampleKeeper
 from wherry.agent.worker.sandbox import Confinement
 from wherry.agent.worker.selftest import self_test
 from wherry.agent.worker.serving import Serving
@@ -62,11 +64,14 @@ class Session:
         order, files = received
         match order:
             case Load():
-                with only(files) as file:
+                with exactly(1, files) as (file,):
                     self._obey_load(order, file)
             case SelfTest():
-                with only(files) as file:
-                    self._channel.say(self_test(order, self._loaded(), file))
+                with exactly(2 if order.samples else 1, files) as (golden, *samples):
+                    labels = self._identity.labels
+                    self._channel.say(self_test(order, self._loaded(), golden, labels, *samples))
+            case Serve(samples=True):
+                self._obey_serve(order, sockets_of(files[:-1]), files[-1:])
             case Serve():
                 self._obey_serve(order, sockets_of(files))
 
@@ -80,13 +85,14 @@ class Session:
         self._confinement.lock_down()
         self._channel.say(Loaded(runtime_version=self._model.version))
 
-    def _obey_serve(self, order: Serve, sockets: Sequence[socket.socket]) -> None:
+    def _obey_serve(self, order: Serve, sockets: Sequence[socket.socket], samples: Sequence[int] = ()) -> None:
         if self._serving:
             raise OrderRefused("a worker begins to serve once in its life")
         if len(sockets) != len(order.listeners):
             raise OrderRefused(f"{len(sockets)} sockets for {len(order.listeners)} listeners")
         self._confinement.serve()
-        self._serving = Serving(order, self._loaded(), self._channel, monotonic(), self._identity, sockets)
+        model, kept = self._loaded(), keeper(self._loaded(), self._identity, samples)
+        self._serving = Serving(order, model, self._channel, monotonic(), self._identity, sockets, kept)
         self._channel.say(ServingNow())
 
     def _stop(self, order: Stop) -> None:
@@ -101,13 +107,24 @@ class Session:
         return self._model
 
 
-@contextlib.contextmanager
-def only(files: Sequence[int]) -> Iterator[int]:
-    """The one open file that came with an order, closed afterwards. Raises OrderRefused where it is not one."""
+def keeper(model: Model, identity: Identity, files: Sequence[int]) -> SampleKeeper | None:
+    """What keeps the inputs in the file that came for it; None where none did, or an input has no room in it."""
+    described = describe(model.inputs, model.outputs, identity.labels)
+    if not files or described is None:
+        return None
     try:
-        if len(files) != 1:
-            raise OrderRefused(f"{len(files)} open files instead of one")
-        yield files[0]
+        return SampleKeeper(files[0], described)
+    except (ValueError, OSError):
+        return None
+
+
+@contextlib.contextmanager
+def exactly(count: int, files: Sequence[int]) -> Iterator[Sequence[int]]:
+    """The open files that came with an order, closed afterwards. Raises OrderRefused where they are not `count`."""
+    try:
+        if len(files) != count:
+            raise OrderRefused(f"{len(files)} open files instead of {count}")
+        yield files
     finally:
         for file in files:
             os.close(file)

@@ -82,6 +82,7 @@ def _limits(plan: RolloutPlan) -> list[tuple[float | None, str]]:
         (plan.max_crash_share, "the worker crashed on more than {:.1%} of the devices"),
         (plan.max_memory_ratio, "the worker needs over {:g} times the memory of that before"),
         (plan.max_prediction_psi, "answers have drifted from those before by a stability index over {:g}"),
+        (plan.min_agreement, "fewer than {:.1%} of the inputs were answered as by that before"),
         (plan.min_accuracy, "less than {:.1%} of labelled inferences were right"),
         (plan.max_accuracy_drop, "the accuracy is lower than that before by more than {:g}"),
         (plan.max_lost_share, f"more than {{:.1%}} lost their connection after the switch for {plan.lost_after_s:g} s"),

@@ -73,7 +73,9 @@ class RolloutPlan(Struct, frozen=True, kw_only=True):
     - `max_crash_share` is of the devices on which the worker crashed, `max_lost_share` of those that lost their
       connection after the switch and stayed away for `lost_after_s`.
     - `max_memory_ratio` is of the worker's memory to that before, `max_prediction_psi` the population stability
-      index of the answers against those before, `min_accuracy` and `max_accuracy_drop` are of labelled inferences.
+      index of the answers against those before. `min_agreement` is the share of inputs to which the version must give
+      the class that its predecessor gave on the same device, `min_accuracy` and `max_accuracy_drop` are of labelled
+      inferences.
     - Versions are sent within one of the `windows` only, where there are any, and to `max_sends_per_minute`. They are
       taken back at any time.
     - A device that failed in one of the classes of `retries` is sent the version again, so many times,
@@ -101,6 +103,7 @@ class RolloutPlan(Struct, frozen=True, kw_only=True):
     max_crash_share: Share | None = 0.1
     max_memory_ratio: Above | None = None
     max_prediction_psi: Above | None = None
+    min_agreement: Share | None = None
     min_accuracy: Share | None = None
     max_accuracy_drop: Share | None = None
     max_lost_share: Share | None = 0.2

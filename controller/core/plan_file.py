@@ -151,6 +151,7 @@ lost_after_s = 120
 p95_floor_ms = 2
 # max_memory_ratio = 1.5
 # max_prediction_psi = 0.25
+# min_agreement = 0.9              # with that before, on the same inputs
 # min_accuracy = 0.9
 # max_accuracy_drop = 0.02
 min_samples = 50

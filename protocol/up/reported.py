@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from wherry.protocol.types import Digest, Message, Name, Ordinal, Reason, Struct, VersionRef
+from wherry.protocol.types import Count, Digest, Message, Name, Ordinal, Reason, Struct, VersionRef
 
 Phase = Literal[
     "empty", "running", "preflight", "download", "verify", "self-test",
@@ -33,12 +33,32 @@ class QuarantineEntry(Struct, frozen=True, kw_only=True):
     reason: Reason
 
 
+class Agreement(Struct, frozen=True, kw_only=True):
+    """Of `compared` inputs that `against` had answered on this device, `agreed` got the same class from `artifact`.
+
+    Measured in the self-test, on the inputs that apps and feeds had asked about last.
+    """
+
+    artifact: Digest
+    against: Digest
+    compared: Count
+    agreed: Count
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, on decoding ValidationError, for more that agreed than were compared."""
+        if self.agreed > self.compared:
+            raise ValueError(f"agreed {self.agreed} of {self.compared}")
+
+
 class SlotReport(Struct, frozen=True, kw_only=True):
+    """`agreement` is that of the version which serves or is tried; None where it was not measured."""
+
     slot: Name
     phase: Phase
     serving: VersionRef | None = None
     candidate: VersionRef | None = None
     outcome: Outcome | None = None
+    agreement: Agreement | None = None
     quarantine: Annotated[tuple[QuarantineEntry, ...], msgspec.Meta(max_length=16)] = ()
 
 

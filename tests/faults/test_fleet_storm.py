@@ -132,7 +132,7 @@ def test_a_fleet_converges_and_loses_nothing_whatever_is_killed(tmp_path: Path, 
 
 
 def _is_on_trial(at: Storm) -> bool:
-    """Whether some canary has all that it needs to commit: before, it would wait for the blocks of a dead controller."""
+    """Whether some canary has all that it needs to commit; before, it waits for blocks of the controller."""
     return any(event.to_phase == "probation" for event in at.fleet.told().values())
 
 

@@ -33,7 +33,10 @@ PASSED = "1 golden vectors on litert within tolerance; p50 1 ms, p95 1 ms"
 
 
 class Conduct(msgspec.Struct, frozen=True, kw_only=True):
-    """How a worker behaves with one artifact. `dies_at` names the order at which it is killed."""
+    """How a worker behaves with one artifact. `dies_at` names the order at which it is killed.
+
+    Of 100 inputs of the incumbent it gives the same class to `agreed`.
+    """
 
     latency_ms: float = 1.0
     inferences: int = 100
@@ -43,6 +46,7 @@ class Conduct(msgspec.Struct, frozen=True, kw_only=True):
     fails_test: str = ""
     dies_at: str = ""
     silent_at: str = ""
+    agreed: int = 100
 
 
 class FakeWorker:
@@ -79,7 +83,9 @@ class FakeWorker:
                 self._say(Loaded(runtime_version="2.14.0"))
             case SelfTest():
                 reason = self.conduct.fails_test
-                self._say(SelfTested(ok=not reason, reason=reason or PASSED))
+                compared = 100 if order.samples and not reason else 0
+                agreed = self.conduct.agreed if compared else 0
+                self._say(SelfTested(ok=not reason, reason=reason or PASSED, compared=compared, agreed=agreed))
             case Serve():
                 self.serve_at_last()
             case Stop():

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tests.support.tiny_model import Dense, random_dense
+from wherry.agent.adapters.sample_file import SampleFile
 from wherry.agent.adapters.worker_process import WorkerEnded, WorkerProcess, WorkerSaid
 from wherry.agent.client import Client
 from wherry.agent.worker import runtimes
@@ -55,12 +56,14 @@ class LiveWorker:
             self.process.send(what.order, [file.fileno()])
 
     @contextlib.contextmanager
-    def asked(self, directory: Path, window_s: float) -> Iterator[Client]:
-        """Let it serve on a socket of its own, and ask it."""
+    def asked(self, directory: Path, window_s: float, samples: SampleFile | None = None) -> Iterator[Client]:
+        """Let it serve on a socket of its own, and ask it. What it is asked is kept in `samples`."""
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(directory / "main.fast.sock"))
             listener.listen()
-            self.process.send(Serve(window_s=window_s, listeners=("fast",), files=1), [listener.fileno()])
+            files = [listener.fileno(), *([] if samples is None else [samples.writable])]
+            order = Serve(window_s=window_s, listeners=("fast",), files=len(files), samples=samples is not None)
+            self.process.send(order, files)
             with Client(directory=directory) as client:
                 self.said(Serving)
                 yield client

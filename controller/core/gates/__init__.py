@@ -24,6 +24,7 @@ GATES: tuple[tuple[str, Gate], ...] = (
     ("latency", each_wave("latency", comparison.latency)),
     ("memory", each_wave("memory", comparison.memory)),
     ("drift", each_wave("drift", comparison.drift)),
+    ("agreement", each_wave("agreement", comparison.agreement)),
     ("accuracy", each_wave("accuracy", conduct.accuracy)),
     ("connection", each_wave("connection", conduct.connection)),
     ("deadline", course.deadline),

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from wherry.controller.core import intervals
 from wherry.controller.core.behaviour import merged_latency, merged_predictions
 from wherry.controller.core.gates.conduct import UNLIMITED, worst
-from wherry.controller.core.gates.evidence import Answer, WaveEvidence, hardware, numbers
+from wherry.controller.core.gates.evidence import Answer, WaveEvidence, hardware, numbers, percent
 from wherry.controller.core.gates.rules import Numbers
 from wherry.controller.core.intervals import Interval
 from wherry.controller.core.members import Member
 from wherry.controller.core.plan import RolloutPlan
 from wherry.protocol.distances import merged, psi, psi_noise
 from wherry.protocol.latency import LatencySketch
+from wherry.protocol.up.reported import Agreement
 
 P95 = 0.95
 NOTHING_BEFORE = Answer("nothing to compare with")
@@ -113,6 +114,39 @@ def drift(evidence: WaveEvidence) -> Answer:
     found = Interval(value=value, low=max(value - noise, 0.0), high=value)
     told = f"answers differ from those before by {value:.3f} (chance: up to {noise:.3f}), limit {limit:g}"
     return Answer(told, numbers(found, limit, samples=samples, needed=plan.min_samples, samples_before=others))
+
+
+def agreement(evidence: WaveEvidence) -> Answer:
+    """How many of the inputs that devices kept got the class from the version that its predecessor had given there."""
+    plan, least = evidence.plan, evidence.plan.min_agreement
+    if least is None:
+        return UNLIMITED
+    had = [entry for entry in evidence.able if _follows_a_version(entry)]
+    if not had:
+        return NOTHING_BEFORE
+    measured = [found for entry in had if (found := _agreement_of(entry)) is not None]
+    compared, agreed = sum(found.compared for found in measured), sum(found.agreed for found in measured)
+    if compared < plan.min_samples:
+        return _few(plan, compared, "inputs compared with the version before")
+    share = intervals.share(agreed, compared, plan.confidence)
+    told = (
+        f"{agreed} of {compared} inputs were answered as by the version before ({percent(share)}), on {len(measured)} "
+        f"of {len(had)} devices; at least {least:.1%} wanted"
+    )
+    few = {"samples": compared, "needed": plan.min_samples}
+    return Answer(told, numbers(share, least, devices=len(measured), of=len(had), is_over=evidence.is_over, **few))
+
+
+def _follows_a_version(member: Member) -> bool:
+    previous = None if member.sent is None else member.sent.previous
+    return previous is not None and member.sent is not None and previous.model == member.sent.assignment.model
+
+
+def _agreement_of(member: Member) -> Agreement | None:
+    """What the device has told of this very version."""
+    told = None if member.report is None else member.report.agreement
+    is_of_it = told is not None and member.sent is not None and told.artifact == member.sent.assignment.artifact
+    return told if is_of_it else None
 
 
 def _few(plan: RolloutPlan, seen: int, what: str) -> Answer:

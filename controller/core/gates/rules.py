@@ -66,6 +66,14 @@ def _sampled(known: Numbers) -> Verdict:
     return "wait" if _are_few(known) else _at_most(known)
 
 
+def _agreement(known: Numbers) -> Verdict:
+    """A device compares once, so that no more comes once the wave is over."""
+    if _are_few(known):
+        return "wait"
+    found = _at_least(known)
+    return "breach" if found == "wait" and known["is_over"] else found
+
+
 def _accuracy(known: Numbers) -> Verdict:
     if _are_few(known):
         return "wait"
@@ -118,6 +126,7 @@ RULES: Mapping[str, Rule] = {
     "latency": _latency,
     "memory": _memory,
     "drift": _sampled,
+    "agreement": _agreement,
     "accuracy": _accuracy,
     "connection": _connection,
     "deadline": _deadline,

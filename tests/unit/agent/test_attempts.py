@@ -11,6 +11,7 @@ from tests.support.rig import Rig
 from wherry.agent.config import WorkerConfig
 from wherry.protocol import topics
 from wherry.protocol.manifest import HealthLimits
+from wherry.protocol.up.reported import Agreement
 
 V1, V2, V3 = make_version(1), make_version(2), make_version(3)
 
@@ -42,6 +43,41 @@ def test_the_incumbent_serves_until_the_candidate_does(rig: Rig) -> None:
     assert _serving_version(rig) == 2
     old = rig.yard.workers[0]
     assert [type(order).__name__ for order in old.orders] == ["Load", "SelfTest", "Serve", "Stop"]
+
+
+def test_what_the_self_test_found_of_agreement_is_reported_while_the_version_is_there(rig: Rig) -> None:
+    rig.deploy(1, V1)
+    assert rig.reported().slots[0].agreement is None, "nothing served before"
+    rig.conduct[V2.assignment.artifact] = Conduct(agreed=93)
+    rig.publish(V2)
+    rig.want(2, V2)
+    found = Agreement(artifact=V2.assignment.artifact, against=V1.assignment.artifact, compared=100, agreed=93)
+    assert rig.slot.state == "probation"
+    assert rig.reported().slots[0].agreement == found
+    rig.wait(70)
+    assert (rig.slot.state, rig.reported().slots[0].agreement) == ("running", found)
+    rig.cut()
+    rig.boot()
+    assert rig.reported().slots[0].agreement == found
+    rig.conduct[V3.assignment.artifact] = Conduct(fails_test="out of tolerance")
+    rig.deploy(3, V3)
+    assert rig.reported().slots[0].agreement == found, "version 2 serves still"
+    rig.deploy(4, V1)
+    told = rig.reported().slots[0].agreement
+    assert told is not None
+    assert (told.artifact, told.against) == (V1.assignment.artifact, V2.assignment.artifact)
+
+
+def test_a_version_that_has_compared_nothing_has_no_agreement_of_another(rig: Rig) -> None:
+    rig.deploy(1, V1)
+    rig.deploy(2, V2)
+    assert rig.reported().slots[0].agreement is not None
+    rig.cut()
+    rig.config = msgspec.structs.replace(rig.config, worker=WorkerConfig(samples_bytes=0))
+    rig.boot()
+    rig.deploy(3, V3)
+    assert _serving_version(rig) == 3
+    assert rig.reported().slots[0].agreement is None
 
 
 def test_a_slow_candidate_is_reverted_with_the_numbers_and_not_tried_again(rig: Rig) -> None:

@@ -54,12 +54,14 @@ def test_of_ten_thousand_devices_the_first_of_each_wave_are_named_and_the_others
 
 
 def test_every_gate_that_is_on_is_told_and_none_that_is_off() -> None:
-    limits = {"max_memory_ratio": 1.5, "max_prediction_psi": 0.25, "min_accuracy": 0.9, "max_accuracy_drop": 0.02,
+    limits = {"max_memory_ratio": 1.5, "max_prediction_psi": 0.25, "min_agreement": 0.8, "min_accuracy": 0.9,
+              "max_accuracy_drop": 0.02,
               "wave_deadline_s": 60.0, "deadline_s": 600.0, "max_p95_ratio": 2.0}  # fmt: skip
     fleet, variants = [Candidate(device="pi-1", online=True, birth=make_birth())], (make_variant("a"),)
     words = (
         "memory",
         "stability index",
+        "answered as by that before",
         "labelled",
         "accuracy is lower",
         "wave is not through",

@@ -14,6 +14,7 @@ from wherry.controller.core.members import Member, Override, Rollout, Sent
 from wherry.controller.core.plan import RolloutPlan, Window
 from wherry.protocol.latency import LatencySketch, LatencyWindow
 from wherry.protocol.up import Birth
+from wherry.protocol.up.reported import Agreement, SlotReport
 
 
 def sketch(value_ms: float, count: int = 100) -> LatencySketch:
@@ -57,6 +58,13 @@ def given(was: dict[str, Any] | None = None, presence: str = "online", presence_
     return msgspec.structs.replace(changed, presence=presence, presence_s=presence_s)
 
 
+def agreeing(agreed: int, compared: int = 100, *, artifact: str = NEW.artifact, since_s: float = 0.0) -> Member:
+    """One that told how it answered its predecessor's inputs; it has settled at `since_s`."""
+    found = Agreement(artifact=artifact, against=OLD.artifact, compared=compared, agreed=agreed)
+    told = SlotReport(slot="main", phase="running", serving=NEW.ref, agreement=found)
+    return msgspec.structs.replace(given(), report=told, standing_s=since_s)
+
+
 def labels(correct: int) -> dict[str, int]:
     return {"labelled": 100, "correct": correct}
 
@@ -67,6 +75,10 @@ SHIFTED = {"predictions": {**dict.fromkeys(range(9), 8), 9: 30}}
 OK, SILENT, GONE = member("committed"), member("silent"), member("removed")
 UNSENT, ON_IT = member("waiting"), msgspec.structs.replace(given(), standing="in-progress")
 SOME = {"min_inferences": 1}
+AGREE = {"min_agreement": 0.9, "soak_s": 30.0}
+FIRST = msgspec.structs.replace(given(), sent=Sent(assignment=NEW, previous=None, order=(1, 1), at_s=-40.0))
+OTHER = msgspec.structs.replace(OLD, model="letters")
+OTHER_MODEL = msgspec.structs.replace(given(), sent=Sent(assignment=NEW, previous=OTHER, order=(1, 1), at_s=-40.0))
 FEW = {"latency": sketch(30.0, 49), "before": sketch(10.0)}
 SLOW = {"latency": sketch(30.0), "before": sketch(10.0)}
 NONE = {"latency": LatencySketch(), "before": sketch(10.0)}
@@ -159,6 +171,18 @@ ROWS: list[tuple[str, dict[str, Any], list[Member], str, str]] = [
     ("drift", {"max_prediction_psi": 0.2}, [given(**LITTLE, was=LITTLE), given(was=TEN)], "wait", "10 of 50 needed"),
     ("drift", {"max_prediction_psi": 0.2}, [given(was=TEN)], "ok", "the plan asks for no inferences"),
     ("drift", {"max_prediction_psi": 0.2}, [given(was=TEN, **SHIFTED)], "wait", "(chance: up to"),
+    ("agreement", {}, [agreeing(1)], "ok", "no limit set"),
+    ("agreement", AGREE, [agreeing(80, since_s=100.0)], "breach", "80 of 100 inputs were answered as by the version"),
+    ("agreement", AGREE, [agreeing(88, since_s=100.0)], "wait", "(88.0%, 80.2% to 93.0%), on 1 of 1 devices"),
+    ("agreement", AGREE, [agreeing(88)], "breach", "at least 90.0% wanted"),
+    ("agreement", AGREE, [agreeing(90)], "ok", "90 of 100"),
+    ("agreement", AGREE, [agreeing(45, 45), agreeing(40, 50), given()], "breach", "85 of 95"),
+    ("agreement", AGREE, [agreeing(45, 45), given()], "wait", "45 of 50 needed inputs compared"),
+    ("agreement", AGREE, [agreeing(100, artifact=OLD.artifact)], "ok", "the plan asks for no inferences"),
+    ("agreement", {**AGREE, **SOME}, [agreeing(100, artifact=OLD.artifact)], "wait", "0 of 50 needed inputs compared"),
+    ("agreement", {**AGREE, **SOME}, [FIRST], "ok", "nothing to compare with"),
+    ("agreement", {**AGREE, **SOME}, [OTHER_MODEL], "ok", "nothing to compare with"),
+    ("agreement", {**AGREE, **SOME}, [OK], "ok", "nothing to compare with"),
     ("accuracy", {"min_accuracy": 0.9}, [given(labelled=100, correct=80)], "breach", "80 of 100 labelled inferences"),
     ("accuracy", {"min_accuracy": 0.9}, [given(labelled=100, correct=88)], "wait", "at least 90.0% wanted"),
     ("accuracy", {"min_accuracy": 0.9}, [given(labelled=100, correct=90)], "ok", "at least 90.0% wanted"),
@@ -261,6 +285,7 @@ BAD_CANARIES: list[tuple[str, dict[str, Any], Member]] = [
     ("latency", {"max_p95_ratio": 2.0}, member("committed", **SLOW)),
     ("memory", {"max_memory_ratio": 1.5}, given(memory_bytes=160, was={"memory_bytes": 100})),
     ("drift", {"max_prediction_psi": 0.2}, given(**ONE_CLASS, was=TEN)),
+    ("agreement", AGREE, agreeing(80)),
     ("accuracy", {"min_accuracy": 0.9}, given(labelled=100, correct=80)),
 ]
 

@@ -207,7 +207,8 @@ VALUES = {
     "slot": ("attic", "attic"), "target": ("site=hall", None), "waves": ("2,100%", None), "retries": ("switch=3", None),
     "on_breach": ("revert-wave", "revert-wave"), "late_joiners": ("join", "join"), "on_overlap": ("queue", "queue"),
     "max_failure_share": ("0.5", 0.5), "max_error_share": ("0.5", 0.5), "max_crash_share": ("off", None),
-    "min_accuracy": ("0.5", 0.5), "max_accuracy_drop": ("0.5", 0.5), "max_lost_share": ("0.5", 0.5),
+    "min_agreement": ("0.5", 0.5), "min_accuracy": ("0.5", 0.5), "max_accuracy_drop": ("0.5", 0.5),
+    "max_lost_share": ("0.5", 0.5),
     "confidence": ("0.9", 0.9),
 }  # fmt: skip
 
