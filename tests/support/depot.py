@@ -21,7 +21,7 @@ from wherry.protocol.runtime import Runtime
 from wherry.protocol.types import VersionRef
 from wherry.protocol.up import Event, Reported, Status, Telemetry
 from wherry.protocol.up.event import EventKind
-from wherry.protocol.up.reported import Outcome, Phase, QuarantineEntry, Result, SlotReport
+from wherry.protocol.up.reported import Agreement, Outcome, Phase, QuarantineEntry, Result, SlotReport
 from wherry.protocol.up.telemetry import SystemReading
 
 SYSTEM = SystemReading(
@@ -120,6 +120,17 @@ class Depot:
         assert wanted is not None
         (before,) = {entry.id: entry for entry in devices.list_devices(self.db)}[device].slots
         slot = msgspec.structs.replace(before, phase=phase, candidate=wanted.ref)
+        reported = Reported(epoch=desired.epoch, generation=desired.generation, slots=(slot,))
+        ingest.apply_reported(self.db, device, reported, now_s=self.now_s)
+
+    def agree(self, device: str, agreed: int, compared: int) -> None:
+        """The device says what it runs answered as what ran before, so many times."""
+        serving = self.runs(device)
+        assert serving is not None
+        (before,) = {entry.id: entry for entry in devices.list_devices(self.db)}[device].slots
+        found = Agreement(artifact=serving.artifact, against="0" * 64, compared=compared, agreed=agreed)
+        desired = self.desired(device)
+        slot = msgspec.structs.replace(before, agreement=found)
         reported = Reported(epoch=desired.epoch, generation=desired.generation, slots=(slot,))
         ingest.apply_reported(self.db, device, reported, now_s=self.now_s)
 

@@ -37,6 +37,7 @@ def lived(depot: Depot, device: str = "pi-1") -> Story:
     depot.now_s = 1300.0
     depot.refuse(device, "reverted", "p95 of 50 ms is over 20 ms")
     depot.event(device, 9, "reverted", wanted.ref, "p95 of 50 ms is over 20 ms")
+    depot.agree(device, 93, 100)
     tick(depot)
     depot.now_s = 1400.0
     order = Action(id="a1", kind="self-test", not_after_s=2000.0)
@@ -111,6 +112,7 @@ def desk(tmp_path: Path) -> Iterator[HttpDesk]:
 def test_a_person_reads_one_line_a_happening(desk: HttpDesk) -> None:
     url = f"http://127.0.0.1:{desk.port}"
     lines = wherry("devices", "story", "pi-1", url=url).out.splitlines()
+    assert "  gave the class of the version before to 93 of 100 inputs" in lines
     assert any("digits:2: running → preflight → download → verify" in line for line in lines), "steps are one line"
     assert any("digits:2 was sent by rollout 2, wave 1 of 1, started by ann" in line for line in lines)
     assert "slot main is pinned by ann: on show" in lines
