@@ -77,10 +77,10 @@ class Seat:
         """With golden vectors that were asked for when the launch was prepared, and `samples` of the incumbent."""
         assert launch.golden is not None, "verified with the artifact"
         limit_s = self._services.config.worker.self_test_limit_s
-        if samples is None:
+        file = _opened(samples)
+        if file is None:
             self._order("testing", launch.test, limit_s, [launch.golden])
             return
-        file = samples.open_for_reading()
         order = msgspec.structs.replace(launch.test, samples=True, files=2)
         self._order("testing", order, limit_s, [launch.golden, file])
         os.close(file)
@@ -176,5 +176,13 @@ def _sample_file(size_bytes: int) -> SampleFile | None:
     """None where none is wanted, or the board has no room for it: serving matters more."""
     try:
         return SampleFile(size_bytes) if size_bytes else None
+    except OSError:
+        return None
+
+
+def _opened(samples: SampleFile | None) -> int | None:
+    """For reading; None without any, and where the board has no room for one more open file."""
+    try:
+        return None if samples is None else samples.open_for_reading()
     except OSError:
         return None
