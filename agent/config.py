@@ -182,9 +182,9 @@ class WorkerConfig(_Section, frozen=True, kw_only=True):
     """Failures in a row of the incumbent's worker before the agent falls back."""
     stable_s: Positive = 30.0
     """A worker that served this long has recovered: the next failure is counted from one."""
-    samples_bytes: Annotated[int, msgspec.Meta(ge=0, le=64 * 1024 * 1024)] = 8 * 1024 * 1024
-    """Most memory a slot may use for its last 100 inputs, which a new version is compared on; they stay on the board.
-    0 keeps none."""
+    samples_bytes: Annotated[int, msgspec.Meta(ge=0, le=64 * MIB)] = 8 * MIB
+    """Most memory a worker may use for its last inputs, up to 100, which a new version is compared on; they stay on
+    the board. It counts as the worker's. 0 keeps none."""
 
 
 class Config(_Section, frozen=True, kw_only=True):

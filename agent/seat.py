@@ -77,13 +77,11 @@ class Seat:
         """With golden vectors that were asked for when the launch was prepared, and `samples` of the incumbent."""
         assert launch.golden is not None, "verified with the artifact"
         limit_s = self._services.config.worker.self_test_limit_s
-        file = _opened(samples)
-        if file is None:
-            self._order("testing", launch.test, limit_s, [launch.golden])
-            return
-        order = msgspec.structs.replace(launch.test, samples=True, files=2)
-        self._order("testing", order, limit_s, [launch.golden, file])
-        os.close(file)
+        opened = _opened(samples)
+        order = msgspec.structs.replace(launch.test, samples=bool(opened), files=1 + len(opened))
+        self._order("testing", order, limit_s, [launch.golden, *opened])
+        for file in opened:
+            os.close(file)
 
     def serve(self) -> None:
         """Answer on the slot's listening sockets, beside whoever answers there already."""
@@ -173,16 +171,16 @@ class Seat:
 
 
 def _sample_file(size_bytes: int) -> SampleFile | None:
-    """None where none is wanted, or the board has no room for it: serving matters more."""
+    """None where none is wanted, or it cannot be made: serving matters more."""
     try:
         return SampleFile(size_bytes) if size_bytes else None
     except OSError:
         return None
 
 
-def _opened(samples: SampleFile | None) -> int | None:
-    """For reading; None without any, and where the board has no room for one more open file."""
+def _opened(samples: SampleFile | None) -> list[int]:
+    """For reading; empty without any, and where the board has no room for one more open file."""
     try:
-        return None if samples is None else samples.open_for_reading()
+        return [] if samples is None else [samples.open_for_reading()]
     except OSError:
-        return None
+        return []

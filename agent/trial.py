@@ -14,6 +14,7 @@ from wherry.agent.seat import Hooks, Seat
 from wherry.agent.services import Services
 from wherry.agent.timers import Timer
 from wherry.agent.worker.messages import SelfTested, Window
+from wherry.protocol.types import VersionRef
 from wherry.protocol.up.reported import Agreement
 
 JUDGE_EVERY_S = 1.0
@@ -43,6 +44,7 @@ class Trial:
         self._services, self._crew, self._name, self._slot = services, crew, name, slot
         self._happen, self._window, self._samples = happen, window, samples
         self.agreement: Agreement | None = None
+        self._against: VersionRef | None = None
         self._seat: Seat | None = None
         self._launch: Launch | None = None
         self._timer: Timer | None = None
@@ -129,6 +131,7 @@ class Trial:
         if self._slot().state == "probation":
             self.serve()
         elif self._seat is not None and self._launch is not None:
+            self._against = self._slot().incumbent
             self._seat.test(self._launch, self._samples())
 
     def _tested(self, tested: SelfTested) -> None:
@@ -136,12 +139,12 @@ class Trial:
         self._happen(SlotEvent("self-test-passed" if tested.ok else "self-test-failed", tested.reason))
 
     def _agreement(self, tested: SelfTested) -> Agreement | None:
-        slot = self._slot()
-        if not tested.compared or slot.attempt is None or slot.incumbent is None:
+        attempt = self._slot().attempt
+        if not tested.compared or attempt is None or self._against is None:
             return None
         return Agreement(
-            artifact=slot.attempt.ref.artifact,
-            against=slot.incumbent.artifact,
+            artifact=attempt.ref.artifact,
+            against=self._against.artifact,
             compared=tested.compared,
             agreed=min(tested.agreed, tested.compared),
         )

@@ -17,10 +17,12 @@ Effect = Callable[[SlotRecord, Phase, str], SlotRecord]
 
 
 def begin(slot: SlotRecord, _phase: Phase, _reason: str) -> SlotRecord:
-    """Attempt what is wished."""
+    """Attempt what is wished; what another attempt at it found of agreement was with another incumbent, maybe."""
     wish = _wish(slot)
     lost = None if slot.lost is not None and slot.lost.ref == wish.ref else slot.lost
-    return msgspec.structs.replace(slot, attempt=Attempt(wish=wish), lost=lost)
+    is_of_before = slot.agreement is not None and slot.agreement.artifact == wish.ref.artifact
+    agreement = None if is_of_before else slot.agreement
+    return msgspec.structs.replace(slot, attempt=Attempt(wish=wish), lost=lost, agreement=agreement)
 
 
 def begin_again(slot: SlotRecord, _phase: Phase, _reason: str) -> SlotRecord:
@@ -149,7 +151,7 @@ def with_baseline(
 
 
 def with_agreement(slot: SlotRecord, agreement: Agreement | None) -> SlotRecord:
-    """Keep what the self-test found; one that compared nothing leaves what is known of another time."""
+    """Keep what the self-test found; one that compared nothing leaves what an earlier one of the attempt did."""
     return slot if agreement is None else msgspec.structs.replace(slot, agreement=agreement)
 
 

@@ -7,7 +7,7 @@ Rules upheld here:
 - Nothing here refuses a candidate. What is found is told, and whoever rolls it out judges it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from time import perf_counter
 
 import numpy as np
@@ -42,19 +42,23 @@ def describe(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], labels
 
 def compare(model: Model, labels: tuple[str, ...], file: int) -> Compared:
     """On the samples in the open `file`, as long as there is time."""
+    try:
+        return _compare(model, labels, file)
+    except Exception as error:  # noqa: BLE001 - whatever a worker that was taken over has written there
+        return Compared(remark=f"not compared with the incumbent: {type(error).__name__}: {error}")
+
+
+def _compare(model: Model, labels: tuple[str, ...], file: int) -> Compared:
     ours = describe(model.inputs, model.outputs, labels)
     if ours is None:
         return Compared(remark="answers without a class are not compared")
-    try:
-        theirs, samples = read_samples(file)
-    except ValueError as error:
-        return Compared(remark=f"not compared with the incumbent: {error}")
+    theirs, samples = read_samples(file)
     if (apart := _difference(ours, theirs)) is not None:
         return Compared(remark=f"not compared with the incumbent: {apart}")
-    if not samples:
-        return Compared(remark="not compared with the incumbent: nothing was asked of it yet")
     found = _count(model, theirs, samples)
-    return replace(found, remark=f"the incumbent's class on {found.agreed} of its last {found.compared} inputs kept")
+    if not found.compared:
+        return Compared(remark="not compared with the incumbent: nothing was asked of it yet")
+    return replace(found, remark=f"the incumbent's class on {found.agreed} of {found.compared} inputs that it kept")
 
 
 def _difference(ours: Described, theirs: Described) -> str | None:
@@ -71,14 +75,15 @@ def _meaning(spec: TensorSpec) -> TensorSpec:
     return replace(spec, name="", dtype="float32", quantization=None)
 
 
-def _count(model: Model, theirs: Described, samples: Sequence[Sample]) -> Compared:
+def _count(model: Model, theirs: Described, samples: Iterable[Sample]) -> Compared:
     scores, start = ScoreReader(model.outputs[0]), perf_counter()
     compared = agreed = 0
     for sample in samples:
         if perf_counter() - start > LIMIT_S:
             break
         compared += 1
-        agreed += _top(model, scores, _stored(sample.inputs, theirs.inputs, model.inputs)) == sample.top
+        stored = _stored(sample.inputs, theirs.inputs, model.inputs)
+        agreed += _top(model, scores, stored) == sample.top
     return Compared(compared=compared, agreed=agreed)
 
 

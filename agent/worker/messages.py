@@ -17,6 +17,7 @@ from wherry.protocol.manifest import TensorSpec, Tolerance
 from wherry.protocol.profile import Confidence, Predictions
 from wherry.protocol.runtime import Family
 from wherry.protocol.types import Count, Name, Reason, Seconds, Struct
+from wherry.protocol.up.reported import Compared
 
 Listener = Literal["http", "fast"]
 """What is spoken on a listening socket: the Open Inference Protocol, or the frames of `wherry.agent.client`."""
@@ -118,8 +119,8 @@ class SelfTested(Answer, frozen=True, kw_only=True, tag="self-tested"):
 
     ok: bool
     reason: Reason
-    compared: Count = 0
-    agreed: Count = 0
+    compared: Compared = 0
+    agreed: Compared = 0
 
 
 class Serving(Answer, frozen=True, kw_only=True, tag="serving"):

@@ -70,10 +70,9 @@ class Session:
                 with exactly(2 if order.samples else 1, files) as (golden, *samples):
                     labels = self._identity.labels
                     self._channel.say(self_test(order, self._loaded(), golden, labels, *samples))
-            case Serve(samples=True):
-                self._obey_serve(order, sockets_of(files[:-1]), files[-1:])
             case Serve():
-                self._obey_serve(order, sockets_of(files))
+                lent = len(files) - order.samples
+                self._obey_serve(order, sockets_of(files[:lent]), files[lent:])
 
     def _obey_load(self, order: Load, file: int) -> None:
         if self._model:
@@ -85,13 +84,14 @@ class Session:
         self._confinement.lock_down()
         self._channel.say(Loaded(runtime_version=self._model.version))
 
-    def _obey_serve(self, order: Serve, sockets: Sequence[socket.socket], samples: Sequence[int] = ()) -> None:
+    def _obey_serve(self, order: Serve, sockets: Sequence[socket.socket], samples: Sequence[int]) -> None:
         if self._serving:
             raise OrderRefused("a worker begins to serve once in its life")
         if len(sockets) != len(order.listeners):
             raise OrderRefused(f"{len(sockets)} sockets for {len(order.listeners)} listeners")
         self._confinement.serve()
-        model, kept = self._loaded(), keeper(self._loaded(), self._identity, samples)
+        model = self._loaded()
+        kept = keeper(model, self._identity, samples)
         self._serving = Serving(order, model, self._channel, monotonic(), self._identity, sockets, kept)
         self._channel.say(ServingNow())
 
@@ -110,12 +110,13 @@ class Session:
 def keeper(model: Model, identity: Identity, files: Sequence[int]) -> SampleKeeper | None:
     """What keeps the inputs in the file that came for it; None where none did, or an input has no room in it."""
     described = describe(model.inputs, model.outputs, identity.labels)
-    if not files or described is None:
-        return None
     try:
-        return SampleKeeper(files[0], described)
+        return SampleKeeper(files[0], described) if files and described is not None else None
     except (ValueError, OSError):
         return None
+    finally:
+        for file in files:
+            os.close(file)
 
 
 @contextlib.contextmanager

@@ -37,7 +37,8 @@ def _head(story: dict[str, Any]) -> Iterator[str]:
     yield f"{device['id']}: {state}, last seen {show.age(device['last_seen_s'])} ago"
     for slot in device["slots"]:
         yield f"slot {slot['slot']}: {show.ref(slot.get('serving'))}, {slot['phase']}"
-        if (found := slot.get("agreement")) is not None:
+        found = slot.get("agreement")
+        if found is not None and found["artifact"] == (slot.get("serving") or {}).get("artifact"):
             yield f"  gave the class of the version before to {found['agreed']} of {found['compared']} inputs"
         for entry in slot.get("quarantine", ()):
             yield f"  in quarantine: {entry['artifact'][:12]}, {entry['reason']}"

@@ -47,7 +47,7 @@ HELP = {
     "max_crash_share": "Share of devices allowed on which the worker crashed.",
     "max_memory_ratio": "Most that the worker's memory may be, as a multiple of that before.",
     "max_prediction_psi": "How far the answers may drift from those before, as a population stability index.",
-    "min_agreement": "Share of a device's last inputs that must be answered as the version before answered them.",
+    "min_agreement": "Share of the inputs that devices kept which must be answered as by the version before.",
     "min_accuracy": "Share of labelled inferences that must be right.",
     "max_accuracy_drop": "By how much that share may fall.",
     "max_lost_share": "Share of devices allowed to lose their connection after the switch.",

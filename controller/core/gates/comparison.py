@@ -127,7 +127,8 @@ def agreement(evidence: WaveEvidence) -> Answer:
     measured = [found for entry in had if (found := _agreement_of(entry)) is not None]
     compared, agreed = sum(found.compared for found in measured), sum(found.agreed for found in measured)
     if compared < plan.min_samples:
-        return _few(plan, compared, "inputs compared with the version before")
+        whom = f"inputs compared with the version before, on {len(measured)} of {len(had)} devices"
+        return _few(plan, compared if plan.min_inferences else 0, f"{whom}; no more come" if evidence.is_over else whom)
     share = intervals.share(agreed, compared, plan.confidence)
     told = (
         f"{agreed} of {compared} inputs were answered as by the version before ({percent(share)}), on {len(measured)} "
@@ -138,8 +139,11 @@ def agreement(evidence: WaveEvidence) -> Answer:
 
 
 def _follows_a_version(member: Member) -> bool:
-    previous = None if member.sent is None else member.sent.previous
-    return previous is not None and member.sent is not None and previous.model == member.sent.assignment.model
+    """Of the same model, and not the very same: that is not tested again."""
+    if member.sent is None or member.sent.previous is None:
+        return False
+    before, now = member.sent.previous, member.sent.assignment
+    return before.model == now.model and before.artifact != now.artifact
 
 
 def _agreement_of(member: Member) -> Agreement | None:

@@ -11,6 +11,7 @@ from tests.support.rig import Rig
 from wherry.agent.config import WorkerConfig
 from wherry.protocol import topics
 from wherry.protocol.manifest import HealthLimits
+from wherry.protocol.up import Reported
 from wherry.protocol.up.reported import Agreement
 
 V1, V2, V3 = make_version(1), make_version(2), make_version(3)
@@ -66,6 +67,21 @@ def test_what_the_self_test_found_of_agreement_is_reported_while_the_version_is_
     told = rig.reported().slots[0].agreement
     assert told is not None
     assert (told.artifact, told.against) == (V1.assignment.artifact, V2.assignment.artifact)
+
+
+def test_what_was_found_against_another_incumbent_is_not_told_of_a_new_attempt(rig: Rig) -> None:
+    rig.deploy(1, V1)
+    rig.conduct[V2.assignment.artifact] = Conduct(agreed=40)
+    rig.deploy(2, V2)
+    rig.deploy(3, V1)
+    rig.conduct[V2.assignment.artifact] = Conduct(agreed=99)
+    rig.publish(V2)
+    rig.want(4, V2)
+    told = [(report.generation, report.slots[0].phase, report.slots[0].agreement) for report in rig.sent(Reported)]
+    newest = [(phase, found and found.agreed) for generation, phase, found in told if generation == 4 and found]
+    assert ("probation", 99) in newest
+    assert ("download", 40) not in newest
+    assert not [entry for entry in newest if entry[1] == 40]
 
 
 def test_a_version_that_has_compared_nothing_has_no_agreement_of_another(rig: Rig) -> None:

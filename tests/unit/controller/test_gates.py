@@ -77,6 +77,7 @@ UNSENT, ON_IT = member("waiting"), msgspec.structs.replace(given(), standing="in
 SOME = {"min_inferences": 1}
 AGREE = {"min_agreement": 0.9, "soak_s": 30.0}
 FIRST = msgspec.structs.replace(given(), sent=Sent(assignment=NEW, previous=None, order=(1, 1), at_s=-40.0))
+SAME_AGAIN = msgspec.structs.replace(given(), sent=Sent(assignment=NEW, previous=NEW, order=(1, 1), at_s=-40.0))
 OTHER = msgspec.structs.replace(OLD, model="letters")
 OTHER_MODEL = msgspec.structs.replace(given(), sent=Sent(assignment=NEW, previous=OTHER, order=(1, 1), at_s=-40.0))
 FEW = {"latency": sketch(30.0, 49), "before": sketch(10.0)}
@@ -177,10 +178,13 @@ ROWS: list[tuple[str, dict[str, Any], list[Member], str, str]] = [
     ("agreement", AGREE, [agreeing(88)], "breach", "at least 90.0% wanted"),
     ("agreement", AGREE, [agreeing(90)], "ok", "90 of 100"),
     ("agreement", AGREE, [agreeing(45, 45), agreeing(40, 50), given()], "breach", "85 of 95"),
-    ("agreement", AGREE, [agreeing(45, 45), given()], "wait", "45 of 50 needed inputs compared"),
+    ("agreement", {**AGREE, **SOME}, [agreeing(45, 45), given()], "wait", "45 of 50 needed inputs compared with"),
     ("agreement", AGREE, [agreeing(100, artifact=OLD.artifact)], "ok", "the plan asks for no inferences"),
     ("agreement", {**AGREE, **SOME}, [agreeing(100, artifact=OLD.artifact)], "wait", "0 of 50 needed inputs compared"),
+    ("agreement", AGREE, [agreeing(0, 49)], "ok", "the plan asks for no inferences"),
+    ("agreement", {**AGREE, **SOME}, [agreeing(0, 49)], "wait", "on 1 of 1 devices; no more come"),
     ("agreement", {**AGREE, **SOME}, [FIRST], "ok", "nothing to compare with"),
+    ("agreement", {**AGREE, **SOME}, [SAME_AGAIN], "ok", "nothing to compare with"),
     ("agreement", {**AGREE, **SOME}, [OTHER_MODEL], "ok", "nothing to compare with"),
     ("agreement", {**AGREE, **SOME}, [OK], "ok", "nothing to compare with"),
     ("accuracy", {"min_accuracy": 0.9}, [given(labelled=100, correct=80)], "breach", "80 of 100 labelled inferences"),
