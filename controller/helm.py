@@ -41,6 +41,9 @@ ASKED_TOGETHER = 100
 REST_PER_WORK = 1.0
 """After a turn the ledger is left to others for as long as the turn had it."""
 
+LONGEST_REST_S = 10.0
+"""Longer than turns take. One that takes longer stood still, as its process or its database did: that was no work."""
+
 QUIET = (Log, Telemetry, Upload)
 """Kinds that can wait for the next regular tick."""
 
@@ -99,8 +102,10 @@ class Helm:
     async def run(self) -> None:
         """Turn at every event and every `tick_s`, until cancelled.
 
-        All that happens during a turn, and the rest after it, makes one more turn.
+        All that happens during a turn, and the rest after it, makes one more turn. When this is run again, by a
+        controller that leads again, nothing is left to rest from.
         """
+        self._worked_s = 0.0
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), self._tick_s)
@@ -115,7 +120,7 @@ class Helm:
             await self._rest()
 
     async def _rest(self) -> None:
-        rest_s, self._worked_s = self._worked_s * REST_PER_WORK, 0.0
+        rest_s, self._worked_s = min(self._worked_s * REST_PER_WORK, LONGEST_REST_S), 0.0
         await asyncio.sleep(rest_s)
 
     async def turn(self) -> None:

@@ -10,6 +10,7 @@ import pytest
 from tests.support.controller_values import make_plan
 from tests.support.depot import Depot
 from tests.support.shelf import Shelf
+from wherry.controller import helm as helm_module
 from wherry.controller.adapters.artifacts import ArtifactStore
 from wherry.controller.adapters.blocks import BlockPublisher
 from wherry.controller.adapters.broker_session import Heard
@@ -359,3 +360,31 @@ def test_what_happens_during_a_turn_makes_one_more_turn(bridge: Bridge, monkeypa
 
     asyncio.run(wake_in_the_first())
     assert len(turns) == 2
+
+
+def test_a_turn_that_stood_still_for_an_hour_is_not_rested_from_for_another(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(helm_module, "LONGEST_REST_S", 0.0)
+    helm = bridge.helm()
+    helm._worked_s = 3600.0
+    asyncio.run(asyncio.wait_for(helm._rest(), 5))
+
+
+def test_who_leads_again_does_not_rest_from_the_turn_in_which_it_lost_the_lead(bridge: Bridge) -> None:
+    helm, turns = bridge.helm(), asyncio.Semaphore(0)
+    helm._worked_s = 3600.0
+
+    async def turn() -> None:
+        turns.release()
+
+    async def lead() -> None:
+        running = asyncio.create_task(helm.run())
+        async with asyncio.timeout(5):
+            for _ in range(2):
+                helm.wake()
+                await turns.acquire()
+        running.cancel()
+
+    helm.turn = turn  # type: ignore[method-assign]
+    asyncio.run(lead())
