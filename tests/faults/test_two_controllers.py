@@ -31,7 +31,7 @@ from tests.support.soak import scaled
 from tests.support.wait import wait_until
 from wherry.controller.store.claim import CONTROLLER_LOCK
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]  # each kill has a controller started; busy machines take long
 
 START: Moment = ("running", 1, "sent")
 ACKNOWLEDGED: Moment = ("running", 1, "in-progress")
