@@ -31,7 +31,10 @@ from tests.support.soak import scaled
 from tests.support.wait import wait_until
 from wherry.controller.store.claim import CONTROLLER_LOCK
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]  # each kill has a controller started; busy machines take long
+LONGEST_S = scaled(400, soak=14_400)
+"""Each kill has a controller started again, for which busy machines take long."""
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(LONGEST_S)]
 
 START: Moment = ("running", 1, "sent")
 ACKNOWLEDGED: Moment = ("running", 1, "in-progress")
