@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 import msgspec
-from sqlalchemy import select, tuple_, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from wherry.controller.core.behaviour import Behaviour, after_crash, after_window
@@ -63,12 +63,15 @@ def _added(body: bytes, news: Iterable[Telemetry | Event]) -> bytes:
 
 
 def _bodies(session: Session, keys: Iterable[_Key]) -> dict[_Key, bytes]:
+    """Each column is looked for by itself, since databases look for many tuples slowly; what else is found is left."""
     column = BehaviourRow.__table__.c
     key = (column.device, column.slot, column.model, column.version)
     found: dict[_Key, bytes] = {}
     for some in in_parts(keys):
-        rows = session.connection().execute(select(*key, column.body).where(tuple_(*key).in_(some)))
-        found |= {(row.device, row.slot, row.model, row.version): row.body for row in rows}
+        within = [part.in_(set(values)) for part, values in zip(key, zip(*some, strict=True), strict=True)]
+        rows = session.connection().execute(select(*key, column.body).where(*within))
+        bodies = {(row.device, row.slot, row.model, row.version): row.body for row in rows}
+        found |= {asked: bodies[asked] for asked in some if asked in bodies}
     return found
 
 

@@ -13,11 +13,13 @@ from sqlalchemy.orm import Session
 
 from wherry.controller.core.actions import Action, Classify, Finish, Join, Judge, Promote, Restore, Revert, Rewind, Send
 from wherry.controller.core.gates import GateResult
+from wherry.controller.core.members import Standing
 from wherry.controller.core.rollout import decide, leave
 from wherry.controller.operations import audit, verdicts
+from wherry.controller.operations.entries import add, change, entries_of, new_entry
 from wherry.controller.operations.late import newcomers
 from wherry.controller.operations.members import load
-from wherry.controller.operations.sending import entries_of, restore, send
+from wherry.controller.operations.sending import restore, send
 from wherry.controller.store.tables import DeviceRow, RolloutDeviceRow, RolloutRow
 
 _Hand = Callable[[Session, RolloutRow, Sequence[Any], float], None]
@@ -54,11 +56,13 @@ def _carry_out(session: Session, row: RolloutRow, actions: Sequence[Action], now
 
 def _classify(session: Session, row: RolloutRow, actions: Sequence[Classify], now_s: float) -> None:
     entries = entries_of(session, row, (action.device for action in actions))
+    changes = []
     for action in actions:
         entry = entries[action.device]
-        if entry.standing != action.standing:
-            entry.standing, entry.standing_s = action.standing, now_s
-        entry.reason = action.reason
+        since_s = entry.standing_s if entry.standing == action.standing else now_s
+        told = {"standing": action.standing, "reason": action.reason, "standing_s": since_s}
+        changes.append({"device": action.device, **told})
+    change(session, row, changes)
 
 
 def _send(session: Session, row: RolloutRow, actions: Sequence[Send], now_s: float) -> None:
@@ -90,14 +94,14 @@ def open_wave(session: Session, row: RolloutRow, wave: int, *, now_s: float, act
 
 
 def _join(session: Session, row: RolloutRow, action: Join, now_s: float) -> None:
-    entry = session.get(RolloutDeviceRow, (row.id, action.device))
-    if entry is None:
-        entry = new_entry(row, action.device, action.wave, behind(session, row), now_s)
-        session.add(entry)
-    entry.wave, entry.standing_s = action.wave, now_s
-    entry.standing, entry.reason = ("incompatible", action.reason) if action.wave == 0 else ("waiting", "")
+    standing: Standing = "waiting" if action.wave > 0 else "incompatible"
+    if action.device in entries_of(session, row, [action.device]):
+        told = {"wave": action.wave, "standing": standing, "reason": action.reason, "standing_s": now_s}
+        change(session, row, [{"device": action.device, **told}])
+    else:
+        place = behind(session, row)
+        add(session, [new_entry(row, action.device, action.wave, place, now_s, standing, action.reason)])
     _tell(session, row, "rollout-joined", now_s, device=action.device, wave=action.wave, reason=action.reason)
-    session.flush()
 
 
 def _rewind(session: Session, row: RolloutRow, _action: Rewind, now_s: float) -> None:
@@ -144,13 +148,6 @@ _HANDS: dict[type[Action], _Hand] = {
 
 def _tell(session: Session, row: RolloutRow, action: str, now_s: float, **detail: object) -> None:
     audit.record(session, action, f"rollout {row.id}", now_s=now_s, actor=audit.ENGINE, **detail)
-
-
-def new_entry(row: RolloutRow, device: str, wave: int, position: int, now_s: float) -> RolloutDeviceRow:
-    return RolloutDeviceRow(
-        rollout=row.id, device=device, wave=wave, position=position, standing="waiting", reason="", attempts=0,
-        standing_s=now_s, sent_epoch=0, sent_generation=0, restored_epoch=0, restored_generation=0,
-    )  # fmt: skip
 
 
 def behind(session: Session, row: RolloutRow) -> int:

@@ -5,11 +5,12 @@ publishes asks `pending_publications` after every change and on a timer, and tel
 """
 
 from collections.abc import Iterable
+from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, Select, bindparam, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from wherry.controller.operations.documents import document
+from wherry.controller.operations.documents import assignments
 from wherry.controller.operations.fleet import IN_SERVICE
 from wherry.controller.store.database import Database
 from wherry.controller.store.tables import DesiredRow, DeviceRow
@@ -65,17 +66,21 @@ def mark_published(db: Database, published: Iterable[tuple[str, Desired]], *, no
             session.connection().execute(statement, told)
 
 
-def _documents(session: Session, *only: ColumnElement[bool]) -> Iterable[DesiredRow]:
+def _documents(session: Session, *only: ColumnElement[bool]) -> Iterable[Row[Any]]:
     """The database leaves out what is not asked for: this is read at every turn, and mostly there is nothing."""
-    return session.scalars(
-        select(DesiredRow)
-        .join(DeviceRow, DeviceRow.id == DesiredRow.device)
-        .where(*IN_SERVICE, *only)
-        .order_by(DesiredRow.device)
-    )
+    row = DesiredRow
+    wanted: Select[*tuple[Any, ...]] = select(
+        row.device, row.epoch, row.generation, row.slots, row.published_epoch, row.published_generation,
+        row.published_s,
+    )  # fmt: skip
+    known = wanted.join(DeviceRow, DeviceRow.id == row.device).where(*IN_SERVICE, *only)
+    return session.execute(known.order_by(row.device))
 
 
-def _publication(row: DesiredRow, artifacts_url: str | None) -> Publication:
+def _publication(row: Row[Any], artifacts_url: str | None) -> Publication:
     current = (row.published_epoch, row.published_generation) == (row.epoch, row.generation)
     published_s = row.published_s if current else None
-    return Publication(device=row.device, desired=document(row, artifacts_url), published_s=published_s)
+    document = Desired(
+        epoch=row.epoch, generation=row.generation, slots=assignments(row.slots), artifacts_url=artifacts_url
+    )
+    return Publication(device=row.device, desired=document, published_s=published_s)

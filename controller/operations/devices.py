@@ -12,7 +12,7 @@ from wherry.controller.core.plan import Target
 from wherry.controller.core.targeting import matches
 from wherry.controller.core.version_name import parse_version
 from wherry.controller.operations import audit
-from wherry.controller.operations.documents import Orders, assignments, decode_assignments
+from wherry.controller.operations.documents import Orders, assignments
 from wherry.controller.operations.fleet import (
     IN_SERVICE,
     birth_of,
@@ -187,8 +187,9 @@ def decommission(db: Database, device: str, *, reason: str = "", now_s: float, a
         if row.decommissioned_s is None:
             row.decommissioned_s = now_s
             orders = Orders(session, [device])
-            for entry in assignments(session.get(DesiredRow, device)):
+            for entry in orders.all_asked(device):
                 orders.want(device, entry.slot, None, now_s=now_s)
+            orders.write()
             withdraw(session, device, now_s=now_s)
             audit.record(session, "device-decommissioned", device, now_s=now_s, actor=actor, reason=reason)
             session.flush()
@@ -262,7 +263,7 @@ def _view(row: Row[Any]) -> DeviceView:
         last_seen_s=row.last_seen_s,
         birth=birth_of(row),
         slots=reports_of(row),
-        desired=decode_assignments(row.slots) if row.slots is not None else (),
+        desired=assignments(row.slots),
         in_step=(row.reported_epoch, row.reported_generation) >= wanted,
         presence_s=row.presence_s,
         decommissioned_s=row.decommissioned_s,

@@ -9,11 +9,13 @@ from sqlalchemy.orm import Session
 from wherry.controller.core import windows
 from wherry.controller.core.asked_plan import numbered, version_name
 from wherry.controller.core.candidate import Candidate
+from wherry.controller.core.members import Standing
 from wherry.controller.core.plan import RolloutPlan
 from wherry.controller.core.targeting import Waves, cut
 from wherry.controller.errors import Conflict
 from wherry.controller.operations import audit, registry
-from wherry.controller.operations.carry_out import new_entry, step
+from wherry.controller.operations.carry_out import step
+from wherry.controller.operations.entries import add, new_entry
 from wherry.controller.operations.fleet import settle
 from wherry.controller.operations.overlap import Overlap
 from wherry.controller.operations.pins import pins_of
@@ -109,13 +111,13 @@ def begin(
     row.state, row.reason, row.waits_for = "paused" if paused else "running", "", None
     row.wave, row.wave_count, row.wave_opened_s, row.created_s = 1, len(waves.waves), now_s, now_s
     for number, wave in enumerate(waves.waves, start=1):
-        session.add_all(new_entry(row, device, number, place, now_s) for place, device in enumerate(wave))
+        add(session, [new_entry(row, device, number, place, now_s) for place, device in enumerate(wave)])
     pins = pins_of(session, row.slot)
+    apart = []
     for place, (device, reason) in enumerate(waves.apart.items()):
-        entry = new_entry(row, device, 0, place, now_s)
-        entry.standing = "released" if reason == pins.get(device) else "incompatible"
-        entry.reason = reason
-        session.add(entry)
+        standing: Standing = "released" if reason == pins.get(device) else "incompatible"
+        apart.append(new_entry(row, device, 0, place, now_s, standing, reason))
+    add(session, apart)
     version = f"{plan.model}:{plan.version}"
     subject = f"rollout {row.id}"
     audit.record(session, f"{row.kind}-started", subject, now_s=now_s, actor=actor, version=version, plan=plan)

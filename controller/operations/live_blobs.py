@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from wherry.controller.core.members import LIVE
 from wherry.controller.core.standing import is_trying, progress
-from wherry.controller.operations.documents import decode_assignments
+from wherry.controller.operations.documents import assignments
 from wherry.controller.operations.fleet import IN_SERVICE, report_of
 from wherry.controller.operations.kept import Kept
 from wherry.controller.store.database import Database
@@ -57,7 +57,7 @@ def _lagging(session: Session) -> _Versions:
 
 def _unfinished(found: Row[Any]) -> tuple[tuple[str, int], ...]:
     """The versions that the device still has to fetch something of."""
-    return tuple((entry.model, entry.version) for entry in decode_assignments(found.slots) if _lags(found, entry))
+    return tuple((entry.model, entry.version) for entry in assignments(found.slots) if _lags(found, entry))
 
 
 def _lags(found: Row[Any], entry: Assignment) -> bool:

@@ -6,15 +6,17 @@ Rules upheld here:
 """
 
 from collections.abc import Collection, Iterator
+from typing import Any
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from wherry.controller.core.members import LIVE
 from wherry.controller.core.plan import RolloutPlan
 from wherry.controller.errors import Conflict, UserError
 from wherry.controller.operations.documents import assignment_of
+from wherry.controller.operations.entries import COLUMNS, Entry
 from wherry.controller.operations.fleet import IN_SERVICE, aim, without_gone
 from wherry.controller.operations.members import assignment
 from wherry.controller.store.tables import DesiredRow, DeviceRow, RolloutDeviceRow, RolloutRow
@@ -73,21 +75,21 @@ def refuse_moved_on(session: Session, row: RolloutRow) -> None:
         )
 
 
-def moved_on(session: Session, row: RolloutRow) -> tuple[list[RolloutDeviceRow], list[RolloutDeviceRow]]:
+def moved_on(session: Session, row: RolloutRow) -> tuple[list[Entry], list[Entry]]:
     """Of the devices in service that were sent the version: those asked for something else since, and the others."""
-    rows = session.execute(
-        select(RolloutDeviceRow, DesiredRow)
+    sent: Select[*tuple[Any, ...]] = (
+        select(*COLUMNS, DesiredRow.slots)
         .join(DeviceRow, DeviceRow.id == RolloutDeviceRow.device)
         .join(DesiredRow, DesiredRow.device == RolloutDeviceRow.device, isouter=True)
         .where(RolloutDeviceRow.rollout == row.id, RolloutDeviceRow.sent.is_not(None), RolloutDeviceRow.wave > 0)
         .where(*IN_SERVICE)
         .order_by(RolloutDeviceRow.wave, RolloutDeviceRow.position)
     )
-    moved: list[RolloutDeviceRow] = []
-    stayed: list[RolloutDeviceRow] = []
-    for entry, desired in rows:
+    moved: list[Entry] = []
+    stayed: list[Entry] = []
+    for entry in session.execute(sent):
         left = entry.sent if entry.restored_s is None else entry.previous
-        (stayed if assignment_of(desired, row.slot) == assignment(left) else moved).append(entry)
+        (stayed if assignment_of(entry.slots, row.slot) == assignment(left) else moved).append(entry)
     return moved, stayed
 
 

@@ -15,7 +15,7 @@ from wherry.controller.core.plan import RolloutPlan
 from wherry.controller.core.standing import GONE
 from wherry.controller.errors import UserError
 from wherry.controller.operations import audit
-from wherry.controller.operations.carry_out import new_entry
+from wherry.controller.operations.entries import add, new_entry
 from wherry.controller.operations.fleet import aim, without_gone
 from wherry.controller.operations.launch import begin, plan_waves, resolve, wait
 from wherry.controller.operations.overlap import live_overlap, queued_overlap, released
@@ -54,9 +54,7 @@ def _begin_if_free(session: Session, row: RolloutRow, now_s: float) -> tuple[str
     if overlap is not None:
         wait(row, overlap)
         return ()
-    for place, device in enumerate(device for device in plan.target.devices if device not in left.devices):
-        if device not in away:
-            entry = new_entry(row, device, 0, place, now_s)
-            entry.standing, entry.reason = "removed", GONE
-            session.add(entry)
+    gone = [device for device in plan.target.devices if device not in left.devices]
+    entries = [new_entry(row, device, 0, place, now_s, "removed", GONE) for place, device in enumerate(gone)]
+    add(session, [entry for entry in entries if entry["device"] not in away])
     return begin(session, row, plan, waves, paused=False, now_s=now_s, actor=audit.ENGINE)

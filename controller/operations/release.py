@@ -7,7 +7,7 @@ Rules upheld here:
   it comes back to the fleet, where what it was sent long ago would be overdue at once.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -15,12 +15,12 @@ from sqlalchemy.orm import Session
 from wherry.controller.core.members import LIVE, Standing
 from wherry.controller.core.standing import GONE, UNSETTLED
 from wherry.controller.operations import audit
-from wherry.controller.operations.carry_out import new_entry
-from wherry.controller.operations.documents import assignment_of
+from wherry.controller.operations.documents import Orders
+from wherry.controller.operations.entries import COLUMNS, Entry, add, change, new_entry
 from wherry.controller.operations.members import assignment
 from wherry.controller.operations.overlap import meant, moved_on, refuse_moved_on
 from wherry.controller.operations.sending import give_back
-from wherry.controller.store.tables import DesiredRow, RolloutDeviceRow, RolloutRow
+from wherry.controller.store.tables import RolloutDeviceRow, RolloutRow
 
 
 def release(
@@ -41,12 +41,12 @@ def release(
 def withdraw(session: Session, device: str, *, now_s: float) -> None:
     """Take a device that leaves the fleet out of every rollout that may still do something to it."""
     inside = (
-        select(RolloutDeviceRow, RolloutRow)
+        select(RolloutRow, *COLUMNS)
         .join(RolloutRow, RolloutRow.id == RolloutDeviceRow.rollout)
         .where(RolloutDeviceRow.device == device, RolloutDeviceRow.wave > 0, RolloutRow.state.in_((*LIVE, "held")))
     )
-    for entry, row in session.execute(inside).all():
-        _set_apart(session, row, entry, "removed", GONE, now_s)
+    for found in session.execute(inside).all():
+        _set_apart(session, found.RolloutRow, [found], "removed", GONE, now_s)
     session.flush()
 
 
@@ -66,8 +66,7 @@ def leave_moved_on(session: Session, row: RolloutRow, now_s: float) -> str:
     left = [*moved, *(entry for entry in stayed if entry.device in claimed)]
     if len(left) == len(moved) + len(stayed):
         refuse_moved_on(session, row)
-    for entry in left:
-        _set_apart(session, row, entry, "released", "was given something else since", now_s)
+    _set_apart(session, row, left, "released", "was given something else since", now_s)
     session.flush()
     more = f" and {len(left) - 5} more" if len(left) > 5 else ""
     return ", ".join(entry.device for entry in left[:5]) + more
@@ -76,22 +75,26 @@ def leave_moved_on(session: Session, row: RolloutRow, now_s: float) -> str:
 def _release_members(
     session: Session, row: RolloutRow, devices: set[str], reason: str, now_s: float
 ) -> tuple[bool, list[str]]:
-    inside = select(RolloutDeviceRow).where(RolloutDeviceRow.rollout == row.id, RolloutDeviceRow.wave > 0)
-    entries = session.scalars(inside.order_by(RolloutDeviceRow.wave, RolloutDeviceRow.position)).all()
+    inside = select(*COLUMNS).where(RolloutDeviceRow.rollout == row.id, RolloutDeviceRow.wave > 0)
+    entries = session.execute(inside.order_by(RolloutDeviceRow.wave, RolloutDeviceRow.position)).all()
     out = [entry for entry in entries if entry.device in devices]
-    for entry in out:
-        _set_apart(session, row, entry, "released", reason, now_s)
+    _set_apart(session, row, out, "released", reason, now_s)
     return len(out) < len(entries), [entry.device for entry in out]
 
 
 def _set_apart(
-    session: Session, row: RolloutRow, entry: RolloutDeviceRow, standing: Standing, reason: str, now_s: float
+    session: Session, row: RolloutRow, entries: Sequence[Entry], standing: Standing, reason: str, now_s: float
 ) -> None:
+    orders = Orders(session, [entry.device for entry in entries])
+    if row.kind == "rollout":
+        give_back(session, orders, row, [entry for entry in entries if _is_on_the_way(orders, row, entry)], now_s)
+    told = {"wave": 0, "standing": standing, "reason": reason, "standing_s": now_s}
+    change(session, row, [{"device": entry.device, **told} for entry in entries])
+
+
+def _is_on_the_way(orders: Orders, row: RolloutRow, entry: Entry) -> bool:
     unsettled = entry.standing in UNSETTLED and entry.sent is not None and entry.restored_s is None
-    asked = assignment_of(session.get(DesiredRow, entry.device), row.slot)
-    if unsettled and row.kind == "rollout" and asked == assignment(entry.sent):
-        give_back(session, row, entry, now_s)
-    entry.wave, entry.standing, entry.reason, entry.standing_s = 0, standing, reason, now_s
+    return unsettled and orders.asked(entry.device, row.slot) == assignment(entry.sent)
 
 
 def _release_meant(
@@ -100,8 +103,5 @@ def _release_meant(
     """One that is queued has no devices yet: those that it is not to have are written down in advance."""
     known = list(meant(session, row))
     out = [device for device in known if device in devices]
-    for place, device in enumerate(out):
-        entry = new_entry(row, device, 0, place, now_s)
-        entry.standing, entry.reason = "released", reason
-        session.add(entry)
+    add(session, [new_entry(row, device, 0, place, now_s, "released", reason) for place, device in enumerate(out)])
     return len(out) < len(known), out

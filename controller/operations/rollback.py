@@ -1,9 +1,10 @@
 """The operator's way back: a whole fleet, or a part of it, to one version, at once, in one command."""
 
 from collections.abc import Collection
+from typing import Any
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import Row, Select, select
 from sqlalchemy.orm import Session
 
 from wherry.controller.core.candidate import Candidate
@@ -145,20 +146,20 @@ def _has_stayed(session: Session, row: RolloutRow) -> bool:
 
 def _having(session: Session, meant: list[Candidate], model: str, slot: str) -> list[Candidate]:
     """Those that were asked to run the model in the slot, or say that they do."""
-    rows = session.execute(
-        select(DeviceRow, DesiredRow)
+    found: Select[*tuple[Any, ...]] = (
+        select(DeviceRow.id, DeviceRow.reported, DesiredRow.slots)
         .join(DesiredRow, DesiredRow.device == DeviceRow.id, isouter=True)
         .where(DeviceRow.removed_s.is_(None))
     )
-    having = {device.id for device, desired in rows if _has(device, desired, model, slot)}
+    having = {row.id for row in session.execute(found) if _has(row, model, slot)}
     return [entry for entry in meant if entry.device in having]
 
 
-def _has(device: DeviceRow, desired: DesiredRow | None, model: str, slot: str) -> bool:
-    asked = assignment_of(desired, slot)
+def _has(row: Row[Any], model: str, slot: str) -> bool:
+    asked = assignment_of(row.slots, slot)
     if asked is not None and asked.model == model:
         return True
-    report = report_of(device, slot)
+    report = report_of(row, slot)
     return report is not None and report.serving is not None and report.serving.model == model
 
 

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import Row, Select, func, select
 from sqlalchemy.orm import Session
 
 from wherry.controller.core.gates import GateResult
@@ -100,9 +101,13 @@ def view(session: Session, row: RolloutRow, *, devices: bool = True) -> RolloutV
     )
 
 
-def _entries(session: Session, row: RolloutRow) -> Sequence[RolloutDeviceRow]:
-    wanted = select(RolloutDeviceRow).where(RolloutDeviceRow.rollout == row.id)
-    return session.scalars(wanted.order_by(RolloutDeviceRow.wave, RolloutDeviceRow.position)).all()
+def _entries(session: Session, row: RolloutRow) -> Sequence[Row[Any]]:
+    entry = RolloutDeviceRow
+    wanted: Select[*tuple[Any, ...]] = select(
+        entry.device, entry.wave, entry.standing, entry.reason, entry.standing_s, entry.sent, entry.previous,
+        entry.restored_s,
+    )  # fmt: skip
+    return session.execute(wanted.where(entry.rollout == row.id).order_by(entry.wave, entry.position)).all()
 
 
 def _counts(session: Session, row: RolloutRow) -> dict[str, int]:
@@ -111,7 +116,7 @@ def _counts(session: Session, row: RolloutRow) -> dict[str, int]:
     return {row[0]: row[1] for row in session.execute(wanted.order_by(standing))}
 
 
-def _progress(entry: RolloutDeviceRow) -> DeviceProgress:
+def _progress(entry: Row[Any]) -> DeviceProgress:
     sent, previous = assignment(entry.sent), assignment(entry.previous)
     return DeviceProgress(
         device=entry.device,

@@ -1,20 +1,20 @@
-"""Versions sent to the devices of a rollout, and what those had before given back: for many at once.
+"""Versions sent to the devices of a rollout, and what those had before given back: for many at once, as `entries`."""
 
-Rule upheld here: a few statements for all of them, however many there are, or opening a wave holds up the fleet.
-"""
-
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 import msgspec
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
+from wherry.controller.core.members import Order
 from wherry.controller.core.standing import quarantine_reason
 from wherry.controller.operations import behaviours, registry
 from wherry.controller.operations.documents import Orders
+from wherry.controller.operations.entries import Entry, change, entries_of
 from wherry.controller.operations.fleet import report_of
 from wherry.controller.operations.members import assignment
-from wherry.controller.store.rows import rows_by
-from wherry.controller.store.tables import DeviceRow, RolloutDeviceRow, RolloutRow, VersionRow
+from wherry.controller.store.tables import RolloutRow, VersionRow
 from wherry.protocol.down.desired import Assignment
 from wherry.protocol.manifest import decode_manifest
 
@@ -26,47 +26,56 @@ def send(session: Session, row: RolloutRow, variants: Mapping[str, str], now_s: 
     wanted = {device: known.of(row.model, row.version, variant) for device, variant in variants.items()}
     # What was there before the first of several attempts is what to give back.
     first = [device for device in variants if entries[device].sent is None]
-    before = {device: _incumbent(orders, known, device, row.slot, wanted[device]) for device in first}
-    behaved = behaviours.of(session, {device: entry for device, entry in before.items() if entry is not None})
+    previous = {device: _incumbent(orders, known, device, row.slot, wanted[device]) for device in first}
+    behaved = behaviours.of(session, {device: entry for device, entry in previous.items() if entry is not None})
     behaviours.begin(session, variants, row.slot, row.model, row.version)
-    for device, previous in before.items():
-        entries[device].previous = msgspec.json.encode(previous) if previous is not None else None
-        entries[device].before = behaved.get(device)
+    before = {device: (_encoded(entry), behaved.get(device)) for device, entry in previous.items()}
+    changes = []
     for device, entry in entries.items():
-        entry.sent_epoch, entry.sent_generation = orders.want(device, row.slot, wanted[device], now_s=now_s)
-        entry.sent, entry.attempts, entry.sent_s = msgspec.json.encode(wanted[device]), entry.attempts + 1, now_s
-        entry.standing, entry.reason, entry.standing_s = "sent", "", now_s
+        order = orders.want(device, row.slot, wanted[device], now_s=now_s)
+        changes.append(_sent(entry, wanted[device], order, now_s, *before.get(device, (entry.previous, entry.before))))
+    orders.write()
+    change(session, row, changes)
 
 
-def restore(session: Session, row: RolloutRow, devices: Sequence[str], now_s: float) -> None:
+def restore(session: Session, row: RolloutRow, devices: Collection[str], now_s: float) -> None:
     """Ask each for what it had before the version; not those who have left the fleet and are asked for it no more."""
-    orders, entries = Orders(session, devices), entries_of(session, row, devices)
-    for entry in entries.values():
-        if _is_still_asked(orders, row, entry):
-            _give_back(orders, row, entry, now_s)
-        else:
-            entry.restored_epoch, entry.restored_generation, entry.restored_s = 0, 0, now_s
+    orders, entries = Orders(session, devices), entries_of(session, row, devices).values()
+    asked = [entry for entry in entries if _is_still_asked(orders, row, entry)]
+    give_back(session, orders, row, asked, now_s)
+    left = {entry.device for entry in entries} - {entry.device for entry in asked}
+    change(session, row, [_restored(device, (0, 0), now_s) for device in left])
 
 
-def give_back(session: Session, row: RolloutRow, entry: RolloutDeviceRow, now_s: float) -> None:
-    """Ask one device for what it had before the version."""
-    _give_back(Orders(session, [entry.device]), row, entry, now_s)
+def give_back(session: Session, orders: Orders, row: RolloutRow, entries: Iterable[Entry], now_s: float) -> None:
+    """Ask each device for what it had before the version. The devices are among those of `orders`."""
+    changes = []
+    for entry in entries:
+        order = orders.want(entry.device, row.slot, assignment(entry.previous), now_s=now_s)
+        changes.append(_restored(entry.device, order, now_s))
+    orders.write()
+    change(session, row, changes)
 
 
-def entries_of(session: Session, row: RolloutRow, devices: Iterable[str]) -> dict[str, RolloutDeviceRow]:
-    """The rollout's rows of the devices, in the order of `devices`."""
-    listed = list(devices)
-    entry = RolloutDeviceRow
-    found = rows_by(session, entry, entry.device, listed, entry.rollout == row.id)
-    return {device: found[device] for device in listed}
+def _sent(
+    entry: Entry, wanted: Assignment, order: Order, now_s: float, previous: bytes | None, before: bytes | None
+) -> dict[str, Any]:
+    return {
+        "device": entry.device, "standing": "sent", "reason": "", "standing_s": now_s,
+        "sent": _encoded(wanted), "sent_epoch": order[0], "sent_generation": order[1], "sent_s": now_s,
+        "attempts": entry.attempts + 1, "previous": previous, "before": before,
+    }  # fmt: skip
 
 
-def _give_back(orders: Orders, row: RolloutRow, entry: RolloutDeviceRow, now_s: float) -> None:
-    order = orders.want(entry.device, row.slot, assignment(entry.previous), now_s=now_s)
-    (entry.restored_epoch, entry.restored_generation), entry.restored_s = order, now_s
+def _restored(device: str, order: Order, now_s: float) -> dict[str, Any]:
+    return {"device": device, "restored_epoch": order[0], "restored_generation": order[1], "restored_s": now_s}
 
 
-def _is_still_asked(orders: Orders, row: RolloutRow, entry: RolloutDeviceRow) -> bool:
+def _encoded(entry: Assignment | None) -> bytes | None:
+    return msgspec.json.encode(entry) if entry is not None else None
+
+
+def _is_still_asked(orders: Orders, row: RolloutRow, entry: Entry) -> bool:
     """Not one that has left the fleet, where its document names the version no more: it has another, or none."""
     device = orders.device(entry.device)
     if entry.wave > 0 and device.removed_s is None and device.decommissioned_s is None:
@@ -116,7 +125,7 @@ def _incumbent(orders: Orders, known: _Assignments, device: str, slot: str, want
     return asked
 
 
-def _running(device: DeviceRow, known: _Assignments, slot: str) -> Assignment | None:
+def _running(device: Row[Any], known: _Assignments, slot: str) -> Assignment | None:
     """None where that is no version of this controller: its number may stand for another one since a restore."""
     report = report_of(device, slot)
     if report is None or report.phase != "running" or report.serving is None:

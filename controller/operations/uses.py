@@ -61,7 +61,7 @@ def _previous(session: Session, version: VersionRow) -> Iterator[str]:
 
 def _wanted(session: Session, version: VersionRow) -> Iterator[str]:
     for row in session.scalars(select(DesiredRow).order_by(DesiredRow.device)):
-        if any(_is(entry, version) for entry in assignments(row)):
+        if any(_is(entry, version) for entry in assignments(row.slots)):
             yield row.device
 
 

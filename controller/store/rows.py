@@ -3,15 +3,12 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import Row, Select
 from sqlalchemy.orm import InstrumentedAttribute, Session
-
-from wherry.controller.store.tables import Base
 
 KEYS_TOGETHER = 1000
 """Keys or rows in one statement: below what either database takes as parameters, whatever the table."""
 
-R = TypeVar("R", bound=Base)
 T = TypeVar("T")
 
 
@@ -23,11 +20,10 @@ def in_parts(keys: Iterable[T]) -> Iterator[list[T]]:
 
 
 def rows_by(
-    session: Session, table: type[R], key: InstrumentedAttribute[str], names: Iterable[str], *where: Any
-) -> dict[str, R]:
-    """The rows whose `key` is one of the names, by it; of each name at most one row may fulfil `where`."""
-    found: dict[str, R] = {}
+    session: Session, wanted: Select[*tuple[Any, ...]], key: InstrumentedAttribute[str], names: Iterable[str]
+) -> dict[str, Row[Any]]:
+    """What is wanted and whose `key`, one of its columns, is one of the names, by it; of each at most one row."""
+    found: dict[str, Row[Any]] = {}
     for some in in_parts(dict.fromkeys(names)):
-        rows = session.scalars(select(table).where(key.in_(some), *where))
-        found |= {getattr(row, key.key): row for row in rows}
+        found |= {getattr(row, key.key): row for row in session.execute(wanted.where(key.in_(some)))}
     return found

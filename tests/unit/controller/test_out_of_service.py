@@ -153,7 +153,9 @@ def test_one_that_is_queued_begins_without_the_named_that_have_left(fleet: Depot
 def test_nothing_is_written_for_one_that_left_while_an_older_wherry_kept_it_in_the_rollout(going: Depot) -> None:
     with going.db.write() as session:
         session.get_one(DeviceRow, "pi-2").decommissioned_s = going.now_s
-        Orders(session, ["pi-2"]).want("pi-2", "main", None, now_s=going.now_s)
+        orders = Orders(session, ["pi-2"])
+        orders.want("pi-2", "main", None, now_s=going.now_s)
+        orders.write()
     rollouts.abort(going.db, 2, restore="revert", now_s=going.now_s, actor="ann")
     back(going, "pi-2")
     assert asked(going) == ["digits:1", "-", "digits:1", "digits:1"]

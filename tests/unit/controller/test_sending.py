@@ -8,8 +8,8 @@ from sqlalchemy import event
 
 from tests.support.controller_values import make_plan
 from tests.support.depot import Depot
-from wherry.controller.core.plan import FULL_FLEET
-from wherry.controller.operations import desired, rollouts
+from wherry.controller.core.plan import FULL_FLEET, Target
+from wherry.controller.operations import desired, rollback, rollouts
 from wherry.controller.store import rows
 
 pytestmark = pytest.mark.slow
@@ -56,6 +56,11 @@ def _abort(depot: Depot) -> None:
     rollouts.abort(depot.db, 2, restore="revert", now_s=depot.now_s, actor="ann")
 
 
+def _roll_back_all_but_one(depot: Depot) -> None:
+    target = Target(query="device!=pi-0")
+    rollback.rollback(depot.db, "digits", 1, target=target, now_s=depot.now_s, actor="ann")
+
+
 def _statements(depot: Depot, work: Callable[[Depot], object]) -> int:
     told = []
     listener = ("before_cursor_execute", lambda *args: told.append(args[2]))
@@ -77,6 +82,14 @@ def test_it_takes_as_many_statements_for_forty_devices_as_for_four(few: Depot, m
     for work in (settle, _abort):
         assert _statements(few, work) == _statements(many, work)
     assert {many.wanted(device).version for device in _names(40)} == {1}
+
+
+def test_it_takes_as_many_statements_to_take_forty_devices_out_of_a_rollout_as_four(few: Depot, many: Depot) -> None:
+    for depot in (few, many):
+        _start(depot, 2)
+    assert _statements(few, _roll_back_all_but_one) == _statements(many, _roll_back_all_but_one)
+    assert {entry.device for entry in rollouts.get_rollout(many.db, 2).devices if entry.wave > 0} == {"pi-0"}
+    assert [many.wanted(device).version for device in ("pi-0", "pi-1", "pi-39")] == [2, 1, 1]
 
 
 def test_more_devices_than_one_statement_takes_are_all_sent_it(many: Depot, monkeypatch: pytest.MonkeyPatch) -> None:

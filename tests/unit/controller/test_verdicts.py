@@ -8,6 +8,7 @@ from tests.support.depot import FLEET, Depot
 from tests.support.http_desk import serving
 from tests.unit.controller.test_rollouts import complete, start, tick
 from wherry.controller.core.gates import verdict_of
+from wherry.controller.core.plan import FULL_FLEET, Target
 from wherry.controller.errors import NotFound
 from wherry.controller.operations import behaviours, facts, ingest, rollouts
 from wherry.controller.operations.members import behaviour
@@ -155,6 +156,22 @@ def test_a_canary_whose_worker_crashes_after_the_commit_stops_the_rollout(fleet:
     fleet.event("pi-1", 7, "worker-crashed", runs(fleet, "pi-1"))
     assert tick(fleet) == ("pi-1",)
     assert "crashes: 1 of 1 devices had a worker that crashed" in rollouts.get_rollout(fleet.db, rollout.id).reason
+
+
+def test_each_device_is_compared_with_what_itself_ran_before_though_it_ran_the_others_version_once(
+    fleet: Depot,
+) -> None:
+    complete(fleet, 1)
+    for device, count in (("pi-1", 30), ("pi-2", 40)):
+        fleet.telemetry(device, runs(fleet, device), latencies_ms=[5.0] * count)
+    partly = start(fleet, 2, target=Target(devices=("pi-1",)))
+    fleet.commit("pi-1")
+    fleet.telemetry("pi-1", runs(fleet, "pi-1"), latencies_ms=[5.0] * 7)
+    rollouts.abort(fleet.db, partly.id, restore="keep", now_s=fleet.now_s, actor="ann")
+    everywhere = start(fleet, 3, waves=FULL_FLEET)
+    with fleet.db.read() as session:
+        rows = [session.get_one(RolloutDeviceRow, (everywhere.id, device)) for device in ("pi-1", "pi-2")]
+        assert [behaviour(row.before).inferences for row in rows] == [7, 40]
 
 
 def test_a_crash_of_the_version_before_is_not_held_against_the_new_one(fleet: Depot) -> None:
