@@ -25,6 +25,10 @@ Digest = Annotated[str, msgspec.Meta(pattern=DIGEST_PATTERN, description="SHA-25
 ActionId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 Ordinal = Annotated[int, msgspec.Meta(ge=0, le=MAX_ORDINAL)]
+MAX_COMPARED = 100
+"""Inputs on which one device compares two versions, at most: none outweighs a fleet."""
+
+ComparedCount = Annotated[int, msgspec.Meta(ge=0, le=MAX_COMPARED)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Reason = Annotated[str, msgspec.Meta(max_length=500)]

@@ -16,8 +16,7 @@ from wherry.protocol.latency import LatencySketch
 from wherry.protocol.manifest import TensorSpec, Tolerance
 from wherry.protocol.profile import Confidence, Predictions
 from wherry.protocol.runtime import Family
-from wherry.protocol.types import Count, Name, Reason, Seconds, Struct
-from wherry.protocol.up.reported import Compared
+from wherry.protocol.types import ComparedCount, Count, Name, Reason, Seconds, Struct
 
 Listener = Literal["http", "fast"]
 """What is spoken on a listening socket: the Open Inference Protocol, or the frames of `wherry.agent.client`."""
@@ -119,8 +118,8 @@ class SelfTested(Answer, frozen=True, kw_only=True, tag="self-tested"):
 
     ok: bool
     reason: Reason
-    compared: Compared = 0
-    agreed: Compared = 0
+    compared: ComparedCount = 0
+    agreed: ComparedCount = 0
 
 
 class Serving(Answer, frozen=True, kw_only=True, tag="serving"):

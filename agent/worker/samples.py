@@ -23,7 +23,7 @@ import numpy as np
 
 from wherry.agent.worker.runtimes.interpreter import Tensor
 from wherry.protocol.manifest import TensorSpec
-from wherry.protocol.up.reported import MAX_COMPARED
+from wherry.protocol.types import MAX_COMPARED
 
 SAMPLE_EVERY_S = 0.5
 """So that what is kept is of the last minute or so: pictures that follow each other at once are all the same."""

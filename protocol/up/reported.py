@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from wherry.protocol.types import Digest, Message, Name, Ordinal, Reason, Struct, VersionRef
+from wherry.protocol.types import ComparedCount, Digest, Message, Name, Ordinal, Reason, Struct, VersionRef
 
 Phase = Literal[
     "empty", "running", "preflight", "download", "verify", "self-test",
@@ -33,12 +33,6 @@ class QuarantineEntry(Struct, frozen=True, kw_only=True):
     reason: Reason
 
 
-MAX_COMPARED = 100
-"""Inputs that one device compares, at most: none outweighs a fleet."""
-
-Compared = Annotated[int, msgspec.Meta(ge=0, le=MAX_COMPARED)]
-
-
 class Agreement(Struct, frozen=True, kw_only=True):
     """Of `compared` inputs that `against` had answered on this device, `agreed` got the same class from `artifact`.
 
@@ -47,8 +41,8 @@ class Agreement(Struct, frozen=True, kw_only=True):
 
     artifact: Digest
     against: Digest
-    compared: Compared
-    agreed: Compared
+    compared: ComparedCount
+    agreed: ComparedCount
 
     def __post_init__(self) -> None:
         """Raises ValueError, on decoding ValidationError, for more that agreed than were compared."""

@@ -27,7 +27,7 @@ from wherry.agent.worker.samples import (
     read_samples,
 )
 from wherry.protocol.manifest import TensorSpec
-from wherry.protocol.up.reported import MAX_COMPARED
+from wherry.protocol.types import MAX_COMPARED
 
 SPECS = st.builds(
     TensorSpec,
