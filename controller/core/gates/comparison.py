@@ -128,7 +128,8 @@ def agreement(evidence: WaveEvidence) -> Answer:
     compared, agreed = sum(found.compared for found in measured), sum(found.agreed for found in measured)
     if compared < plan.min_samples:
         whom = f"inputs compared with the version before, on {len(measured)} of {len(had)} devices"
-        return _few(plan, compared if plan.min_inferences else 0, f"{whom}; no more come" if evidence.is_over else whom)
+        seen = compared if plan.min_inferences else 0  # who asks for no inferences waits for no more of them either
+        return _few(plan, seen, f"{whom}; no more come" if evidence.is_over else whom)
     share = intervals.share(agreed, compared, plan.confidence)
     told = (
         f"{agreed} of {compared} inputs were answered as by the version before ({percent(share)}), on {len(measured)} "

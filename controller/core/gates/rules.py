@@ -68,10 +68,7 @@ def _sampled(known: Numbers) -> Verdict:
 
 def _agreement(known: Numbers) -> Verdict:
     """A device compares once, so that no more comes once the wave is over."""
-    if _are_few(known):
-        return "wait"
-    found = _at_least(known)
-    return "breach" if found == "wait" and known["is_over"] else found
+    return "wait" if _are_few(known) else _at_the_end(_at_least(known), known)
 
 
 def _accuracy(known: Numbers) -> Verdict:
@@ -86,7 +83,11 @@ def _memory(known: Numbers) -> Verdict:
 
 def _of_devices(known: Numbers) -> Verdict:
     """Devices are few, and once the wave is over no more come: then the figure itself is held to the limit."""
-    found = _at_most(known)
+    return _at_the_end(_at_most(known), known)
+
+
+def _at_the_end(found: Verdict, known: Numbers) -> Verdict:
+    """Once the wave is over there is nothing to wait for."""
     return "breach" if found == "wait" and known["is_over"] else found
 
 
