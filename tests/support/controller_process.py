@@ -31,6 +31,9 @@ PROTOCOL = "WHERRY_TEST_PROTOCOL"
 class ControllerProcess:
     """What it says goes to `controller.log` beside the data directory. `started` tells where it answers."""
 
+    module = __name__
+    """What the process runs."""
+
     def __init__(self, directory: Path, *, protocol: str = "", converter: str = "", **config: Any) -> None:
         self.data_dir = directory / "data"
         self.log = directory / "controller.log"
@@ -46,7 +49,7 @@ class ControllerProcess:
         self._file.write_bytes(msgspec.json.encode(self._config))
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(self._file)], stdout=log, stderr=log, env=self._environment
+                [sys.executable, "-m", self.module, str(self._file)], stdout=log, stderr=log, env=self._environment
             )
         self.started = wait_until(self._answering, "the controller answers", LIMIT_S)
         self._config |= {"http_port": int(self.started.url.rsplit(":", 1)[1]), "mqtt_port": self.started.mqtt_port}

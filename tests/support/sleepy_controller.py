@@ -14,7 +14,6 @@ it does without the parts of its fence that were named, for negative controls:
 """
 
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -32,7 +31,6 @@ from tests.support.controller_process import LIMIT_S, ControllerProcess
 from tests.support.wait import wait_until
 from wherry.controller import intake
 from wherry.controller.adapters.broker_session import Heard
-from wherry.controller.config import RunFile
 from wherry.controller.core.actions import Action, Promote
 from wherry.controller.core.standing import AT_REST
 from wherry.controller.operations import carry_out, rollouts
@@ -55,14 +53,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 class SleepyController(ControllerProcess):
     """`sleep_at`, `await_sleep`, then `wake` when somebody else has taken over, and `go_on`."""
 
-    def start(self) -> RunFile:
-        self._file.write_bytes(msgspec.json.encode(self._config))
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(self._file)], stdout=log, stderr=log, env=self._environment
-            )
-        self.started = wait_until(self._answering, "the controller answers", LIMIT_S)
-        return self.started
+    module = __name__
 
     def sleep_at(self, moment: Moment, without: tuple[Part, ...] = ()) -> None:
         path = _order_file(self._file)
