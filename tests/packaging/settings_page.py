@@ -134,7 +134,7 @@ def _type(kind: Any, name: str) -> str:
 
 def _bounds(meta: Any) -> Iterator[str]:
     if meta.ge is not None and meta.le is not None:
-        yield f"{meta.ge:g} to {meta.le:g}"
+        yield f"{meta.ge:g} to {_number(meta.le)}"
     elif meta.ge is not None:
         yield f"at least {meta.ge:g}"
     elif meta.gt is not None:
@@ -149,11 +149,17 @@ def _default(field: Any) -> str:
     value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
     if value in (None, "", {}, ()):
         return "none"
-    if field.name.endswith("_bytes") and value and value % MIB == 0:
-        return f"{value // MIB} MiB"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+    number = _number(value)
+    return number if number.endswith("MiB") else f"`{number}`"
+
+
+def _number(value: Any) -> str:
+    """So many bytes as a person would say it."""
+    if isinstance(value, int) and value and value % MIB == 0:
+        return f"{value // MIB} MiB"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _variable(key: str, kind: str) -> str:
